@@ -1,0 +1,104 @@
+/**
+ * What a chain gives its users: byte streams and datagram carriers towards a destination, with the
+ * truth about failures. Dialers and connectors implement the lower two interfaces; see list.ts.
+ */
+import type { NodeConfig } from "../config/model.ts";
+
+/** Why a destination (or the way to it) could not be reached; maps to what the client is told. */
+export type Unreachable =
+  | "refused"
+  | "host-unreachable"
+  | "network-unreachable"
+  | "timeout"
+  | "prohibited"
+  | "auth"
+  | "protocol"
+  | "closed"
+  | "aborted";
+
+export interface StreamHandler {
+  /** Bytes from the far end; valid only during the call (copy what is kept). */
+  data(chunk: Uint8Array): void;
+  /** The far end half-closed; no more data. */
+  end(): void;
+  /** The stream is over; with an error when it ended badly (reset, protocol). Called once, last. */
+  close(error?: Error): void;
+}
+
+/** A byte stream to a destination, through all hops. */
+export interface UpStream {
+  /** Sets the handler; data is held back until then. */
+  attach(handler: StreamHandler): void;
+  /**
+   * Sends bytes in order. The chunks belong to the stream until `done` and may be overwritten
+   * (masking). `done` comes when they were taken by the transport's socket: back-pressure is exact.
+   */
+  write(chunks: readonly Uint8Array[], done: (error?: Error) => void): void;
+  /** Stops and restarts `data`. */
+  pause(): void;
+  resume(): void;
+  /** Half-close: what was written goes out, then the transport's write side ends. */
+  end(): void;
+  /** Aborts: the first socket is reset. Idempotent. */
+  reset(): void;
+  /** Closes after both directions ended, or gives up quietly. Idempotent. */
+  destroy(): void;
+}
+
+export interface DatagramHandler {
+  /** A datagram from `address` (16 bytes, IPv4 in the first four) and port; valid during the call. */
+  message(data: Uint8Array, source: Endpoint): void;
+  /** A destination failed; the carrier lives on. */
+  unreachable?(destination: Endpoint, reason: Unreachable): void;
+  close(error?: Error): void;
+}
+
+export interface Endpoint {
+  /** IP text, or a name. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Carries datagrams of one UDP mapping. */
+export interface UpDatagrams {
+  attach(handler: DatagramHandler): void;
+  /** False if the carrier's queue is full and the datagram was dropped. Data is copied or sent at once. */
+  send(data: Uint8Array, destination: Endpoint): boolean;
+  close(): void;
+}
+
+export interface DialContext {
+  readonly signal: AbortSignal;
+  /** Whole milliseconds for everything; the chain's own deadlines apply too. */
+  readonly timeoutMs?: number;
+}
+
+/** One way out: a list of hops (empty = none configured, never a chain that lost its nodes). */
+export interface Chain {
+  readonly name: string;
+  /** Resolves when the destination is truly connected, or its grace time passed (relay.md, 11). */
+  connect(destination: Endpoint, context: DialContext): Promise<UpStream>;
+  /** A carrier for one UDP mapping, endpoint-independent where the last node can do it. */
+  datagrams(context: DialContext): Promise<UpDatagrams>;
+  /** One line a node, for --dry-run. */
+  describe(): readonly string[];
+  close(): void;
+}
+
+/** The transport to one node: the first dials, the later ones run inside the stream before them. */
+export interface Dialer {
+  readonly scheme: string;
+  /** Turns a raw connection to the node into this dialer's stream (TLS, WebSocket …). */
+  handshake(raw: UpStream, node: NodeConfig, context: DialContext): Promise<UpStream>;
+}
+
+/** The protocol spoken to a node over its transport. */
+export interface Connector {
+  readonly scheme: string;
+  connect(
+    transport: UpStream,
+    node: NodeConfig,
+    destination: Endpoint,
+    context: DialContext,
+  ): Promise<UpStream>;
+}
