@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import tseslint from "typescript-eslint";
 
 /** The host is checked with types; the core is AssemblyScript, so only rules that need none apply. */
@@ -6,7 +7,12 @@ export default tseslint.config(
   {
     files: ["src/**/*.ts"],
     extends: [...tseslint.configs.strictTypeChecked],
-    languageOptions: { parserOptions: { project: ["./src/tsconfig.json"] } },
+    languageOptions: {
+      parserOptions: {
+        project: ["./src/tsconfig.json"],
+        tsconfigRootDir: fileURLToPath(new URL("../..", import.meta.url)),
+      },
+    },
     rules: {
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
       "@typescript-eslint/no-confusing-void-expression": "off",

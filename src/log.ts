@@ -1,0 +1,287 @@
+/**
+ * Structured logs: one line an entry, JSON with GOST's fields (`level msg time` and whatever the
+ * call adds, such as `kind` and `service`) or text for people. A logger never throws and never
+ * writes what a key calls a secret. Repeated trouble is logged once per cause and period with
+ * `once`. Who logs keeps a child: `const log = logger.child({ kind: "listener", service: name })`.
+ */
+import { closeSync, openSync, writeSync } from "node:fs";
+import { codeOf, messageOf } from "./errors.ts";
+
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal"] as const;
+
+export type LogLevel = (typeof LOG_LEVELS)[number];
+export type LogFormat = "json" | "text";
+export type LogFields = Readonly<Record<string, unknown>>;
+
+export interface LogSettings {
+  readonly level: LogLevel;
+  readonly format: LogFormat;
+  /** stderr, stdout, none (also: null), or the path of a file that is appended to. */
+  readonly output: string;
+}
+
+export interface Logger {
+  trace(message: string, fields?: LogFields): void;
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  fatal(message: string, fields?: LogFields): void;
+  /** Is this level written? To spare the making of costly fields. */
+  enabled(level: LogLevel): boolean;
+  /** A logger that adds these fields to each entry. */
+  child(fields: LogFields): Logger;
+  /**
+   * Writes at most one entry per `key` and `perMs`; what was held back is told by the next one in
+   * the field `repeated`. Keys are shared by all children of one root and bounded in number.
+   */
+  once(key: string, perMs: number, entry: OnceEntry): void;
+}
+
+export interface OnceEntry {
+  /** Default: warn. */
+  readonly level?: LogLevel;
+  readonly message: string;
+  readonly fields?: LogFields;
+}
+
+/** The period of "once per cause and minute". */
+export const ONCE_PER_MS = 60_000;
+
+const ONCE_KEYS_MAX = 1024;
+const TEXT_BYTES_MAX = 8192;
+const DEPTH_MAX = 4;
+const ITEMS_MAX = 64;
+const SECRET_KEY = /^(pass(word|wd|phrase)?|secret|token|authorization|auth|psk|privatekey)$/i;
+const MASK = "***";
+
+interface OnceState {
+  untilMs: number;
+  held: number;
+}
+
+/** What all loggers of one root share. */
+interface Sink {
+  settings: LogSettings;
+  rank: number;
+  /** -1: nothing is written. */
+  descriptor: number;
+  readonly once: Map<string, OnceState>;
+}
+
+class SinkLogger implements Logger {
+  readonly #sink: Sink;
+  readonly #fields: LogFields;
+
+  constructor(sink: Sink, fields: LogFields) {
+    this.#sink = sink;
+    this.#fields = fields;
+  }
+
+  trace(message: string, fields?: LogFields): void {
+    this.#write("trace", message, fields);
+  }
+
+  debug(message: string, fields?: LogFields): void {
+    this.#write("debug", message, fields);
+  }
+
+  info(message: string, fields?: LogFields): void {
+    this.#write("info", message, fields);
+  }
+
+  warn(message: string, fields?: LogFields): void {
+    this.#write("warn", message, fields);
+  }
+
+  error(message: string, fields?: LogFields): void {
+    this.#write("error", message, fields);
+  }
+
+  fatal(message: string, fields?: LogFields): void {
+    this.#write("fatal", message, fields);
+  }
+
+  enabled(level: LogLevel): boolean {
+    return this.#sink.descriptor >= 0 && LOG_LEVELS.indexOf(level) >= this.#sink.rank;
+  }
+
+  child(fields: LogFields): Logger {
+    return new SinkLogger(this.#sink, { ...this.#fields, ...fields });
+  }
+
+  once(key: string, perMs: number, entry: OnceEntry): void {
+    const level = entry.level ?? "warn";
+    if (!this.enabled(level)) return;
+    const nowMs = performance.now();
+    const states = this.#sink.once;
+    const state = states.get(key);
+    if (state !== undefined && nowMs < state.untilMs) {
+      state.held++;
+      return;
+    }
+    if (state === undefined && states.size >= ONCE_KEYS_MAX) forgetOldest(states);
+    // Set anew, so that the map's order is the order of the last entry.
+    states.delete(key);
+    states.set(key, { untilMs: nowMs + perMs, held: 0 });
+    const held = state?.held ?? 0;
+    this.#write(
+      level,
+      entry.message,
+      held > 0 ? { ...entry.fields, repeated: held } : entry.fields,
+    );
+  }
+
+  #write(level: LogLevel, message: string, fields?: LogFields): void {
+    if (!this.enabled(level)) return;
+    try {
+      const all = { ...this.#fields, ...fields };
+      const line =
+        this.#sink.settings.format === "json"
+          ? jsonLine(level, message, all)
+          : textLine(level, message, all);
+      emitLine(this.#sink, line);
+    } catch {
+      // A log must not bring down what it speaks about.
+    }
+  }
+}
+
+function forgetOldest(states: Map<string, OnceState>): void {
+  for (const key of states.keys()) {
+    states.delete(key);
+    return;
+  }
+}
+
+/** Blocking writes: lines keep their order, and the last one before an exit is not lost. */
+function emitLine(sink: Sink, line: string): void {
+  const bytes = Buffer.from(line + "\n", "utf8");
+  let offset = 0;
+  // A full pipe answers EAGAIN: a few tries, then the rest of the line is given up.
+  for (let tries = 0; offset < bytes.length && tries < 8; tries++) {
+    try {
+      offset += writeSync(sink.descriptor, bytes, offset);
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === "EAGAIN" || code === "EINTR") continue;
+      if (code === "EPIPE" || code === "EBADF") sink.descriptor = -1;
+      return;
+    }
+  }
+}
+
+function clip(text: string): string {
+  return text.length > TEXT_BYTES_MAX ? text.slice(0, TEXT_BYTES_MAX) + "…" : text;
+}
+
+/** A copy that JSON can hold: bounded in depth and size, secrets masked. */
+function plain(value: unknown, depth: number): unknown {
+  if (typeof value === "string") return clip(value);
+  if (value === null || typeof value === "boolean") return value;
+  if (typeof value === "number") return Number.isFinite(value) ? value : String(value);
+  if (value === undefined) return undefined;
+  if (typeof value === "bigint" || typeof value === "symbol") return String(value);
+  if (typeof value === "function") return "[function]";
+  if (value instanceof Error) return messageOf(value);
+  if (value instanceof Date) return value.toISOString();
+  if (depth >= DEPTH_MAX) return "…";
+  if (value instanceof Uint8Array) return `[${value.length} bytes]`;
+  if (Array.isArray(value)) return value.slice(0, ITEMS_MAX).map((item) => plain(item, depth + 1));
+  const result: Record<string, unknown> = {};
+  for (const [key, item] of Object.entries(value).slice(0, ITEMS_MAX)) {
+    result[key] = isSecret(key, item) ? MASK : plain(item, depth + 1);
+  }
+  return result;
+}
+
+function isSecret(key: string, value: unknown): boolean {
+  return SECRET_KEY.test(key) && typeof value === "string";
+}
+
+function jsonLine(level: LogLevel, message: string, fields: LogFields): string {
+  const entry = plain(fields, 0) as Record<string, unknown>;
+  return JSON.stringify({ ...entry, level, msg: clip(message), time: timeText() });
+}
+
+/** GOST's form of a time: local, with milliseconds and the zone's offset. */
+function timeText(): string {
+  const now = new Date();
+  const offsetMin = -now.getTimezoneOffset();
+  const local = new Date(now.getTime() + offsetMin * 60_000).toISOString().slice(0, -1);
+  if (offsetMin === 0) return `${local}Z`;
+  const sign = offsetMin < 0 ? "-" : "+";
+  const size = Math.abs(offsetMin);
+  return `${local}${sign}${two(Math.floor(size / 60))}:${two(size % 60)}`;
+}
+
+function two(value: number): string {
+  return String(value).padStart(2, "0");
+}
+
+function textLine(level: LogLevel, message: string, fields: LogFields): string {
+  const parts = [escapeControls(clip(message))];
+  for (const [key, value] of Object.entries(plain(fields, 0) as Record<string, unknown>)) {
+    if (value === undefined) continue;
+    parts.push(`${key}=${textValue(value)}`);
+  }
+  parts.push(`time=${timeText()}`);
+  // Ordinary lines begin with their message, so that a first word such as `ready` can be found.
+  return level === "info" ? parts.join(" ") : `${level}: ${parts.join(" ")}`;
+}
+
+function textValue(value: unknown): string {
+  if (typeof value !== "string") return JSON.stringify(value);
+  return /^[\w.:/+@%*,-]+$/.test(value) ? value : JSON.stringify(value);
+}
+
+function escapeControls(text: string): string {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, " ");
+}
+
+/** Opens the output; throws what the system says where a file cannot be opened. */
+function openOutput(output: string): number {
+  switch (output) {
+    case "":
+    case "stderr":
+      return 2;
+    case "stdout":
+      return 1;
+    case "none":
+    case "null":
+      return -1;
+    default:
+      return openSync(output, "a", 0o600);
+  }
+}
+
+const rootSink: Sink = {
+  settings: { level: "info", format: "json", output: "stderr" },
+  rank: LOG_LEVELS.indexOf("info"),
+  descriptor: 2,
+  once: new Map(),
+};
+
+/** The process's logger; info and above to stderr as JSON until `configureLog` says otherwise. */
+export const logger: Logger = new SinkLogger(rootSink, {});
+
+/** Sets level, format and output of `logger` and all its children; throws if a file won't open. */
+export function configureLog(settings: LogSettings): void {
+  const descriptor = openOutput(settings.output);
+  const old = rootSink.descriptor;
+  rootSink.settings = settings;
+  rootSink.rank = LOG_LEVELS.indexOf(settings.level);
+  rootSink.descriptor = descriptor;
+  if (old > 2) closeSync(old);
+}
+
+/** A logger apart from the process's own, for tests and the library. */
+export function createLogger(settings: LogSettings, fields: LogFields = {}): Logger {
+  const sink: Sink = {
+    settings,
+    rank: LOG_LEVELS.indexOf(settings.level),
+    descriptor: openOutput(settings.output),
+    once: new Map(),
+  };
+  return new SinkLogger(sink, fields);
+}
