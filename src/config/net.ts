@@ -93,6 +93,8 @@ export function parseIp(text: string): IpAddress | undefined {
 export function formatIp(address: { readonly family: 4 | 6; readonly bytes: Uint8Array }): string {
   const { family, bytes } = address;
   if (family === 4) return Array.from(bytes.subarray(0, 4)).join(".");
+  // RFC 5952 §5: mapped addresses keep their dots.
+  if (isMapped(bytes)) return `::ffff:${Array.from(bytes.subarray(12, 16)).join(".")}`;
   const groups = Array.from({ length: 8 }, (_, index) => hexOf(bytes, index * 2));
   let runStart = -1;
   let runLen = 1;
@@ -108,6 +110,12 @@ export function formatIp(address: { readonly family: 4 | 6; readonly bytes: Uint
   const head = groups.slice(0, runStart).join(":");
   const tail = groups.slice(runStart + runLen).join(":");
   return `${head}::${tail}`;
+}
+
+/** ::ffff:0:0/96, RFC 4291 §2.5.5.2. */
+function isMapped(bytes: Uint8Array): boolean {
+  const head = bytes.subarray(0, 10).every((byte) => byte === 0);
+  return head && bytes[10] === 0xff && bytes[11] === 0xff;
 }
 
 /** `ADDRESS/PREFIX`, host bits kept; undefined for anything else (also for a bare address). */
@@ -165,6 +173,32 @@ export function overlaps(one: Cidr, other: Cidr): boolean {
   return covers(one, other) || covers(other, one);
 }
 
+/** What is left of `net` without the networks in `holes`, in ascending order. */
+export function subtractNet(net: Cidr, holes: readonly Cidr[]): Cidr[] {
+  const near = holes.filter((hole) => overlaps(hole, net));
+  if (near.length === 0) return [networkOf(net)];
+  if (near.some((hole) => hole.prefix <= net.prefix)) return [];
+  return halvesOf(net).flatMap((half) => subtractNet(half, near));
+}
+
+/** The two networks of one more bit; `net` must not be a single address. */
+export function halvesOf(net: Cidr): [Cidr, Cidr] {
+  const prefix = net.prefix + 1;
+  const low = networkOf(net);
+  const bytes = Uint8Array.from(low.bytes);
+  const index = net.prefix >> 3;
+  bytes[index] = (bytes[index] ?? 0) | (0x80 >> (net.prefix & 7));
+  return [
+    { family: net.family, bytes: low.bytes, prefix },
+    { family: net.family, bytes, prefix },
+  ];
+}
+
+/** Do `nets` together hold every address of `net`? */
+export function isCovered(net: Cidr, nets: readonly Cidr[]): boolean {
+  return subtractNet(net, nets).length === 0;
+}
+
 /** Same family and address. */
 export function sameIp(
   one: { readonly family: 4 | 6; readonly bytes: Uint8Array },
@@ -200,6 +234,29 @@ export function parseHostPort(text: string): HostPort | undefined {
 /** The opposite of parseHostPort: brackets around what has a colon. */
 export function joinHostPort(host: string, port: number | string): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+const SIZE_UNITS: Readonly<Record<string, number>> = {
+  "": 1,
+  b: 1,
+  k: 1024,
+  kb: 1000,
+  kib: 1024,
+  m: 1024 ** 2,
+  mb: 1e6,
+  mib: 1024 ** 2,
+  g: 1024 ** 3,
+  gb: 1e9,
+  gib: 1024 ** 3,
+};
+
+/** Bytes of `4096`, `256KiB`, `8M` …; whole numbers only. */
+export function parseBytes(text: string): number | undefined {
+  const match = /^(\d{1,15})\s*([a-z]*)$/i.exec(text.trim());
+  const unit = SIZE_UNITS[(match?.[2] ?? "").toLowerCase()];
+  if (match === null || unit === undefined) return undefined;
+  const bytes = Number(match[1]) * unit;
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = {

@@ -1,0 +1,244 @@
+/**
+ * Everything a tungo service is told, from one place: service, listener and handler metadata (of a
+ * URL, of YAML, or made by the sub-command) become typed options and the core's words. Device keys
+ * are read from the listener first, then the handler, then the service: GOST puts unprefixed keys of
+ * a URL into all three, and people put them anywhere.
+ */
+import * as abi from "../../assembly/abi.ts";
+import { CORE_OPTIONS } from "../core/options.ts";
+import { configError } from "../errors.ts";
+import { coreWords, coreWordsOfNets } from "./core-words.ts";
+import { MetadataReader } from "./metadata.ts";
+import type { Metadata, ServiceConfig } from "./model.ts";
+import type { Cidr, IpAddress } from "./net.ts";
+import {
+  DEVICE_KEYS,
+  readAddresses,
+  readGateway,
+  readNets,
+  readNetworks,
+  readRoutes,
+  warnRoutes,
+} from "./tungo-nets.ts";
+import type { Route } from "./tungo-nets.ts";
+
+export type EchoMode = "auto" | "host" | "local" | "drop";
+
+export interface HookCommands {
+  readonly preUp: readonly string[];
+  readonly postUp: readonly string[];
+  readonly preDown: readonly string[];
+  readonly postDown: readonly string[];
+}
+
+export interface TungoOptions {
+  /** Name of the service. */
+  readonly service: string;
+  /** Name of the device; may hold one `%d`, which the kernel fills in. */
+  readonly name: string;
+  /** Addresses of the device with their networks. */
+  readonly nets: readonly Cidr[];
+  readonly mtu: number;
+  readonly routes: readonly Route[];
+  /** Networks that stay outside, whatever `routes` says. */
+  readonly excludes: readonly Cidr[];
+  /** Default gateway of routes of its family. */
+  readonly gw?: IpAddress;
+  readonly dns: readonly IpAddress[];
+  /** GOST's list of devices or addresses for sockets that leave directly. */
+  readonly interface?: string;
+  /** SO_MARK of sockets that leave directly. */
+  readonly soMark?: number;
+  readonly dialTimeoutMs: number;
+  readonly connect: "faithful" | "immediate";
+  readonly echo: EchoMode;
+  /** Ask for virtio headers and offloads. */
+  readonly vnet: boolean;
+  /** An open TUN descriptor that was inherited, instead of opening one. */
+  readonly tunFd?: number;
+  readonly workers: number;
+  /** File to write what passes the device to. */
+  readonly pcap?: string;
+  readonly hooks: HookCommands;
+  /** Name of the chain; absent = direct. */
+  readonly chain?: string;
+  /** Configuration words of the core by CFG_… index; device offloads are the opener's to add. */
+  readonly words: ReadonlyMap<number, number>;
+}
+
+export interface TungoParse {
+  readonly options: TungoOptions;
+  /** Each one line, without the place. */
+  readonly warnings: readonly string[];
+}
+
+const NAME_BYTES_MAX = 15;
+const DIAL_TIMEOUT_MS = 15_000;
+const HOUR_MS = 3_600_000;
+
+/** Accepted for GOST's sake; a warning says so. */
+export const TUNGO_KEYS_WITHOUT_EFFECT = [
+  "sniffing",
+  "sniffing.udp",
+  "sniffing.timeout",
+  "sniffing.responseTimeout",
+  "sniffing.fallback",
+  "sniffing.websocket",
+  "sniffing.websocket.sampleRate",
+  "ipv6",
+  "udp.bufferSize",
+  "udpBufferSize",
+  "multicastGroups",
+  "tungo.multicastGroups",
+  "tcpModerateReceiveBuffer",
+  "tungo.tcpModerateReceiveBuffer",
+  "peer",
+  "tun.peer",
+  "guid",
+  "tun.guid",
+  "observePeriod",
+  "observer.period",
+  "observer.observePeriod",
+  "observer.resetTraffic",
+  "limiter.refreshInterval",
+  "limiter.cleanupInterval",
+  "limiter.scope",
+] as const;
+
+/** Every key a tungo service understands, for "did you mean" and the warnings about others. */
+export const TUNGO_KEYS: readonly string[] = [
+  ...Object.values(DEVICE_KEYS).flat(),
+  "interface",
+  "dialTimeout",
+  "vnet",
+  "tunFd",
+  "workers",
+  "pcap",
+  "preUp",
+  "postUp",
+  "preDown",
+  "postDown",
+  ...CORE_OPTIONS.flatMap((option) => [option.key, ...(option.aliases ?? [])]),
+];
+
+/** Reads and checks all keys of a tungo service; throws TsgostError with exit code 2. */
+export function tungoOptions(service: ServiceConfig): TungoParse {
+  const metadata = mergedMetadata(service);
+  const reader = new MetadataReader(metadata, service.place);
+  const warnings: string[] = [];
+  if (service.forwarder !== undefined) {
+    throw configError(service.place, "a tungo service takes no target behind the address");
+  }
+  const nets = readNets(reader, service.place);
+  const gw = readGateway(reader, nets, warnings);
+  const routes = readRoutes(reader, gw);
+  const excludes = readNetworks(reader, DEVICE_KEYS.exclude);
+  const words = coreWords(reader);
+  const connect = words.get(abi.CFG_CONNECT_MODE) === abi.CONNECT_FAITHFUL;
+  const echo = reader.oneOf<EchoMode>("echo", ["auto", "host", "local", "drop"]) ?? "auto";
+  const chain = service.handler.chain ?? service.listener.chain;
+  words.set(abi.CFG_ECHO_MODE, echoWord(echo, chain !== undefined));
+  coreWordsOfNets(words, nets);
+  warnRoutes(routes, warnings);
+  warnWithoutEffect(reader, warnings);
+  const tunFd = reader.int("tunFd", { min: 0, max: 1_048_576 });
+  const pcap = reader.string("pcap");
+  const device = reader.string("interface");
+  const soMark = reader.int(DEVICE_KEYS.soMark, { min: 0, max: 0xffffffff });
+  const options: TungoOptions = {
+    service: service.name,
+    name: readName(reader),
+    nets,
+    mtu: words.get(abi.CFG_MTU) ?? 0,
+    routes,
+    excludes,
+    ...(gw === undefined ? {} : { gw }),
+    dns: readAddresses(reader, DEVICE_KEYS.dns),
+    ...(device === undefined || device === "" ? {} : { interface: device }),
+    ...(soMark === undefined || soMark === 0 ? {} : { soMark }),
+    dialTimeoutMs: reader.durationMs("dialTimeout", { min: 1, max: HOUR_MS }) ?? DIAL_TIMEOUT_MS,
+    connect: connect ? "faithful" : "immediate",
+    echo,
+    vnet: readSwitch(reader, "vnet") ?? true,
+    ...(tunFd === undefined ? {} : { tunFd }),
+    workers: readWorkers(reader),
+    ...(pcap === undefined || pcap === "" ? {} : { pcap }),
+    hooks: readHooks(reader),
+    ...(chain === undefined ? {} : { chain }),
+    words,
+  };
+  return { options, warnings };
+}
+
+/** Listener before handler before service; spellings that differ in case are one key. */
+function mergedMetadata(service: ServiceConfig): Metadata {
+  const merged = new Map<string, Metadata>();
+  for (const part of [service.metadata, service.handler.metadata, service.listener.metadata]) {
+    for (const [key, value] of Object.entries(part))
+      merged.set(key.toLowerCase(), { [key]: value });
+  }
+  return Object.fromEntries(Array.from(merged.values()).flatMap((entry) => Object.entries(entry)));
+}
+
+function readName(reader: MetadataReader): string {
+  const name = reader.string(DEVICE_KEYS.name);
+  if (name === undefined || name === "") return "tungo";
+  const bytes = Buffer.byteLength(name);
+  if (bytes > NAME_BYTES_MAX) {
+    const why = `has ${bytes} bytes; device names have at most ${NAME_BYTES_MAX}`;
+    throw reader.refuse("name", name, why);
+  }
+  const bare = name.replace("%d", "");
+  if (name === "." || name === ".." || /[\s/:%\p{Cc}]/u.test(bare)) {
+    throw reader.refuse("name", name, "is no device name (no blanks, '/', ':' or '%')");
+  }
+  return name;
+}
+
+/** on, off, or a boolean of Go. */
+function readSwitch(reader: MetadataReader, key: string): boolean | undefined {
+  const word = reader.find(key)?.value;
+  if (word === "on" || word === "off") return word === "on";
+  return reader.bool(key);
+}
+
+function readWorkers(reader: MetadataReader): number {
+  const workers = reader.int("workers", { min: 1, max: 256 }) ?? 1;
+  if (workers === 1) return 1;
+  throw reader.refuse("workers", workers, "is not possible yet; leave it out or use 1");
+}
+
+/** A list of commands, or one command: commas are part of it. */
+function readHooks(reader: MetadataReader): HookCommands {
+  const read = (key: string): string[] => {
+    const value = reader.find(key)?.value;
+    if (typeof value === "string") return value === "" ? [] : [value];
+    return reader.list(key) ?? [];
+  };
+  return {
+    preUp: read("preUp"),
+    postUp: read("postUp"),
+    preDown: read("preDown"),
+    postDown: read("postDown"),
+  };
+}
+
+/** auto: the host pings for the client where flows leave directly; a chain carries no pings. */
+function echoWord(echo: EchoMode, chained: boolean): number {
+  switch (echo) {
+    case "host":
+      return abi.ECHO_HOST;
+    case "drop":
+      return abi.ECHO_DROP;
+    case "local":
+      return abi.ECHO_LOCAL;
+    case "auto":
+      return chained ? abi.ECHO_LOCAL : abi.ECHO_HOST;
+  }
+}
+
+function warnWithoutEffect(reader: MetadataReader, warnings: string[]): void {
+  for (const key of TUNGO_KEYS_WITHOUT_EFFECT) {
+    if (reader.find(key) !== undefined) warnings.push(`${key} has no effect yet`);
+  }
+}
