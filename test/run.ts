@@ -1,10 +1,10 @@
 /**
  * The test runner: `node --import tsx test/run.ts [--only AREA] [--no-checks] [FILE|FOLDER …]`.
  *
- * Without names it runs the static checks (build, format, lint, types) and every test file. Each file
- * has a process of its own, so that none can leak into the next; two run at a time, except those in
- * the folders of SERIAL, which own devices and namespaces. The last line is always
- * `N passed, N failed, N skipped`; the exit code is 1 if anything failed.
+ * Without names it runs the static checks (build, format, lint, types) and every test file. Each
+ * file has a process of its own, so that none can leak into the next; two run at a time, except
+ * those in the folders of SERIAL, which own devices and namespaces. The last line is always `N
+ * passed, N failed, N skipped`; the exit code is 1 if anything failed.
  */
 import { spawn } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";

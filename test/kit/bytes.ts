@@ -1,6 +1,6 @@
 /**
- * Bytes, addresses, checksums and sequence numbers for tests. Shares nothing with `assembly/`: these
- * are the plain definitions (RFC 1071, RFC 1982), written for clearness.
+ * Bytes, addresses, checksums and sequence numbers for tests. Shares nothing with `assembly/`:
+ * these are the plain definitions (RFC 1071, RFC 1982), written for clearness.
  */
 
 /** `count` bytes that differ from each other and from those of another seed. */

@@ -1,6 +1,6 @@
 /**
- * The core's memory as tests see it: counters, packets, events, records and datagrams, decoded by the
- * offsets of `assembly/abi.ts`.
+ * The core's memory as tests see it: counters, packets, events, records and datagrams, decoded by
+ * the offsets of `assembly/abi.ts`.
  */
 import * as abi from "../../assembly/abi.ts";
 import { address, addressText, concat } from "./bytes.ts";

@@ -1,7 +1,7 @@
 /**
  * Reads packets that the core put out, and verifies while reading: lengths, header checksum, L4
- * checksum (complete, or partial as the vnet header says), super-packet rules. Anything wrong throws,
- * so that a test which only looks at a sequence number still notices a bad checksum.
+ * checksum (complete, or partial as the vnet header says), super-packet rules. Anything wrong
+ * throws, so that a test which only looks at a sequence number still notices a bad checksum.
  *
  * `parsePacket` takes any packet, `expectTcp`, `expectUdp` and `expectIcmp` one of their kind.
  */
@@ -167,7 +167,9 @@ export function parsePacket(bytes: Uint8Array, framing: Framing = {}): Packet {
   return { ...part, vnet, bytes: packet };
 }
 
-/** Checks the L4 checksum: complete, or just the pseudo-header sum where the vnet header says so. */
+/**
+ * Checks the L4 checksum: complete, or just the pseudo-header sum where the vnet header says so.
+ */
 function checkSum(packet: Packet, at: number): void {
   const { l4, vnet, bytes } = packet;
   const src = bytes

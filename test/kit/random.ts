@@ -1,4 +1,6 @@
-/** Seeded random numbers for tests: xoshiro128** seeded by splitmix32. No other source is allowed. */
+/**
+ * Seeded random numbers for tests: xoshiro128** seeded by splitmix32. No other source is allowed.
+ */
 export class Random {
   readonly #state = new Uint32Array(4);
 

@@ -43,7 +43,8 @@ test("counts what passed and ends with the closing line", async () => {
 
 test("reports a failure in full, also when no Error was thrown", async () => {
   const { code, output, last } = await runBody(
-    `const t = suite("a"); t("says so", () => { throw "plain words"; }); t("y", () => {}); t.run();`,
+    `const t = suite("a"); t("y", () => {});
+     t("says so", () => { throw "plain words"; }); t.run();`,
   );
   assert.is(last, "1 passed, 1 failed, 0 skipped");
   assert.match(output, "says so");
@@ -66,7 +67,8 @@ test("fails a suite whose run() was forgotten", async () => {
 
 test("fails a test that takes too long, and one that ends the process", async () => {
   const late = await runBody(
-    `const t = suite("a"); t.timeout(50); t("x", () => new Promise(() => setTimeout(() => {}, 400))); t.run();`,
+    `const t = suite("a"); t.timeout(50);
+     t("x", () => new Promise(() => setTimeout(() => {}, 400))); t.run();`,
   );
   assert.is(late.last, "0 passed, 1 failed, 0 skipped");
   assert.match(late.output, "more than 50 ms");
@@ -91,7 +93,8 @@ test("fails when an after hook throws", async () => {
 
 test("records a skip with its reason", async () => {
   const { code, last, output } = await runBody(
-    `const t = suite("a"); t.skipUnless(false, "needs a moon", "x", () => {}); t("y", () => {}); t.run();`,
+    `const t = suite("a"); t.skipUnless(false, "needs a moon", "x", () => {});
+     t("y", () => {}); t.run();`,
   );
   assert.is(last, "1 passed, 0 failed, 1 skipped");
   assert.match(output, "needs a moon");

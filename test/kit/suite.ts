@@ -1,6 +1,6 @@
 /**
- * `suite(name)` over uvu: a registration function with timeouts, hooks that cannot be swallowed, and
- * skips that say why. A file creates suites, registers tests, and calls `run()` on each.
+ * `suite(name)` over uvu: a registration function with timeouts, hooks that cannot be swallowed,
+ * and skips that say why. A file creates suites, registers tests, and calls `run()` on each.
  *
  * Theory: uvu runs the bodies and prints them for a person who runs one file by hand. What the
  * runner (`test/run.ts`) counts are the records that this file writes, one JSON line each, to the
@@ -49,10 +49,20 @@ function report(line: Report): void {
   if (reportFd >= 0) writeSync(reportFd, JSON.stringify(line) + "\n");
 }
 
-/** uvu prints only real errors; everything else that may be thrown is turned into one. */
+/**
+ * uvu prints only real errors; everything else that may be thrown is turned into one. It prints the
+ * message and all after the stack's first line, so the stack is cut to one line and our own frames.
+ */
 function asError(thrown: unknown): Error {
-  if (thrown instanceof Error) return thrown;
-  return new Error(`thrown: ${String(thrown)}`);
+  const error = thrown instanceof Error ? thrown : new Error(`thrown: ${String(thrown)}`);
+  const { message, stack = "" } = error;
+  const frames = stack
+    .slice(stack.indexOf(message) + message.length)
+    .split("\n")
+    .slice(1);
+  const own = frames.filter((frame) => !/node_modules|node:|kit\/suite\.ts/.test(frame));
+  error.stack = [`${error.name}: ${message.split("\n", 1)[0] ?? ""}`, ...own].join("\n");
+  return error;
 }
 
 async function withTimeout(body: Body, ms: number, what: string): Promise<void> {
