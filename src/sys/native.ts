@@ -66,7 +66,11 @@ export interface Native {
   lastErrno(): number;
 
   /** A non-blocking socket, close-on-exec. type: "stream", "dgram", "ping" (ICMP datagram), "raw-icmp". */
-  socket(family: 4 | 6, type: "stream" | "dgram" | "ping" | "raw-icmp", options: SocketOptions): number;
+  socket(
+    family: 4 | 6,
+    type: "stream" | "dgram" | "ping" | "raw-icmp",
+    options: SocketOptions,
+  ): number;
   /** Non-blocking connect; 0, or -errno (-EINPROGRESS is usual). */
   connect(fd: number, address: Uint8Array, port: number): number;
   /** SO_ERROR, 0 or a positive errno. */
