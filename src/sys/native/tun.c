@@ -166,7 +166,7 @@ static napi_value tun_read(napi_env env, napi_callback_info info) {
   for (uint32_t i = 0; i < max; i++) {
     uint8_t *entry = m.base + args[2] + i * ABI_RX_ENTRY_BYTES;
     uint32_t ptr = load32(entry);
-    if (!memory_has(&m, ptr, ABI_SLOT_BYTES)) return give_number(env, i > 0 ? i : -EFAULT);
+    if (!memory_has(&m, ptr, ABI_SLOT_BYTES)) return give_number(env, i > 0 ? (int64_t)i : -EFAULT);
     ssize_t len;
     do {
       len = read(fd, m.base + ptr, ABI_SLOT_BYTES);
@@ -174,7 +174,7 @@ static napi_value tun_read(napi_env env, napi_callback_info info) {
     if (len < 0 && (i > 0 || errno == EAGAIN)) return give_number(env, i);
     if (len < 0) return give_number(env, -errno);
     /* End of file: not a device. */
-    if (len == 0) return give_number(env, i > 0 ? i : -EBADFD);
+    if (len == 0) return give_number(env, i > 0 ? (int64_t)i : -EBADFD);
     store32(entry + 4, (uint32_t)len);
   }
   return give_number(env, (int64_t)max);

@@ -167,7 +167,7 @@ static napi_value udp_send(napi_env env, napi_callback_info info) {
     if (err == -ENOBUFS) err = 0;
     if (stopped != 0) err = stopped;
   }
-  return give_number(env, done > 0 || err == 0 ? done : -err);
+  return give_number(env, done > 0 || err == 0 ? (int64_t)done : -err);
 }
 
 /* The segment size of what was received, 0 if it is one datagram. */
