@@ -122,8 +122,9 @@ interface Load {
 export async function duplexFlows(load: Load): Promise<{ good: number; errors: string[] }> {
   const one = (index: number): Promise<string> => {
     const host = load.hosts[index % load.hosts.length] ?? "";
-    const up = 1 + ((index * 7919) % load.maxBytes);
-    const down = 1 + ((index * 104_729) % load.maxBytes);
+    // Multiples of the golden ratio spread evenly over the lengths.
+    const up = 1 + Math.floor((((index + 1) * 0.618034) % 1) * load.maxBytes);
+    const down = 1 + Math.floor((((index + 7) * 0.618034) % 1) * load.maxBytes);
     return duplexFlow(host, load.port, [index * 2, up, down]);
   };
   const results = await Promise.all(Array.from({ length: load.flows }, (_, index) => one(index)));
