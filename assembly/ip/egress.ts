@@ -38,13 +38,9 @@ import { ARENA_BYTES, arenaBase } from "../mem/pools";
 import { hashTuple } from "../mem/siphash";
 import { add, count, setGauge } from "../mem/stats";
 import { addSum, addSwapped, finishSum, foldSum, pseudoSum } from "../wire/checksum";
+import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from "../wire/protocols";
 import { IPV4_HEADER_BYTES, closeIpv4, putIpv4 } from "../wire/ipv4";
 import { IPV6_HEADER_BYTES, closeIpv6, putIpv6 } from "../wire/ipv6";
-
-export const PROTO_ICMP: u32 = 1;
-export const PROTO_TCP: u32 = 6;
-export const PROTO_UDP: u32 = 17;
-export const PROTO_ICMP6: u32 = 58;
 
 const VNET_NEEDS_CSUM: u8 = 1;
 const GSO_TCPV4: u8 = 1;
@@ -52,7 +48,6 @@ const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
 /** Most bytes of a packet with its IP header. IPv6 could have 40 more; kernels like them less. */
 const PACKET_MAX: u32 = 65535;
-const UDP_CSUM_OFFSET: u32 = 6;
 
 let txCount: u32 = 0;
 let arenaUsed: u32 = 0;
@@ -162,7 +157,7 @@ export function endPacket(gsoSize: u32, csumOffset: u32): void {
   const isSuper = gsoSize != 0 && payloadLen > gsoSize;
   if (family == 4) closeIpv4(ip, ipBytes + l4Len);
   else closeIpv6(ip, l4Len, flowLabel());
-  putChecksum(csumOffset, l4Len, isSuper);
+  putChecksum(csumOffset, isSuper);
   if (isSuper) {
     const vnet = ip - config(CFG_VNET_BYTES);
     store<u8>(vnet, gsoType(), 1);
@@ -171,6 +166,15 @@ export function endPacket(gsoSize: u32, csumOffset: u32): void {
     count(STAT_SUPER_PACKETS_OUT);
   }
   push(ip - config(CFG_VNET_BYTES), <u32>(l4 - ip) + l4HeaderLen, ipBytes + l4Len);
+}
+
+/** Closes the open packet without an L4 checksum of its own: a fragment. */
+export function endFragment(): void {
+  assert(isOpen);
+  const bytes = l4HeaderLen + payloadLen;
+  if (family == 4) closeIpv4(ip, IPV4_HEADER_BYTES + bytes);
+  else closeIpv6(ip, bytes, flowLabel());
+  push(ip - config(CFG_VNET_BYTES), <u32>(l4 - ip) + l4HeaderLen, packetBytes());
 }
 
 /** Drops the open packet. */
@@ -189,23 +193,35 @@ export function isOverMtu(): bool {
   return packetBytes() > config(CFG_MTU);
 }
 
-function putChecksum(csumOffset: u32, l4Len: u32, isSuper: bool): void {
-  const isV4 = family == 4;
-  const hasPseudo = !(isV4 && proto == PROTO_ICMP);
-  let sum: u64 = 0;
-  if (hasPseudo) sum = pseudoSum(family, srcPtr(), dstPtr(), proto, l4Len);
-  const field = l4 + csumOffset;
-  const isPartial = isSuper || (hasOffload(OFFLOAD_CSUM) && hasPseudo);
-  if (isPartial) {
+function putChecksum(csumOffset: u32, isSuper: bool): void {
+  const sum = openPseudoSum();
+  const hasPseudo = !(family == 4 && proto == PROTO_ICMP);
+  if (isSuper || (hasOffload(OFFLOAD_CSUM) && hasPseudo)) {
     const vnet = ip - config(CFG_VNET_BYTES);
-    store<u16>(field, <u16>foldSum(sum));
+    store<u16>(l4 + csumOffset, <u16>foldSum(sum));
     store<u8>(vnet, VNET_NEEDS_CSUM);
     store<u16>(vnet, <u16>(l4 - ip), 6);
     store<u16>(vnet, <u16>csumOffset, 8);
     return;
   }
+  putCompleteChecksum(csumOffset, sum);
+}
+
+/** Sum of the open packet's pseudo-header; 0 where there is none. */
+function openPseudoSum(): u64 {
+  if (family == 4 && proto == PROTO_ICMP) return 0;
+  return pseudoSum(family, srcPtr(), dstPtr(), proto, l4HeaderLen + payloadLen);
+}
+
+/** Computes the open packet's checksum over header and spans, whatever the device could do. */
+export function completeChecksum(csumOffset: u32): void {
+  putCompleteChecksum(csumOffset, openPseudoSum());
+}
+
+function putCompleteChecksum(csumOffset: u32, pseudo: u64): void {
+  const field = l4 + csumOffset;
   store<u16>(field, 0);
-  sum = addSum(sum, l4, l4HeaderLen);
+  let sum = addSum(pseudo, l4, l4HeaderLen);
   let place = l4HeaderLen;
   for (let i: u32 = 0; i < spanCount; i++) {
     const ptr = load<u32>(spanAt(i));

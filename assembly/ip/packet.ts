@@ -38,11 +38,21 @@ export class Packet {
   hops: u32;
   /** RX entry whose slot holds the packet. */
   rxIndex: i32;
+  /** vnet header: type, place of the L4 header, place of the checksum in it. */
+  gsoType: u32;
+  csumStart: u32;
+  csumOffset: u32;
   /** IPv6: offset in the packet of the byte that names `proto`. */
   protoOff: u32;
-  /** What an ICMP error quotes: as `ip` and `ipLen`. */
-  quote: usize;
-  quoteLen: u32;
+
+  /** What an ICMP error quotes: the packet. */
+  @inline get quote(): usize {
+    return this.ip;
+  }
+
+  @inline get quoteLen(): u32 {
+    return this.ipLen;
+  }
 
   @inline get isPartial(): bool {
     return (this.flags & PKT_PARTIAL_CSUM) != 0;

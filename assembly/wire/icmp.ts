@@ -58,6 +58,11 @@ export class IcmpView {
 
 if (offsetof<IcmpView>() != 8) ERROR("IcmpView must be 8 bytes");
 
+/** A header with a zero checksum, as it lies in memory. */
+export function icmpHeader(type: u32, code: u32, rest: u32): u64 {
+  return ((<u64>bswap<u32>(rest)) << 32) | (<u64>((code << 8) | type));
+}
+
 /** Writes a header with a zero checksum. */
 export function putIcmp(ptr: usize, type: u32, code: u32, rest: u32): void {
   store<u8>(ptr, <u8>type);

@@ -3,7 +3,7 @@
  *   0      2      4      6      8
  *   | src  | dst  | len  | sum  | payload
  */
-import { be16, putBe16 } from "../mem/bytes";
+import { be16 } from "../mem/bytes";
 
 export const UDP_HEADER_BYTES: u32 = 8;
 
@@ -43,10 +43,8 @@ export class UdpView {
 
 if (offsetof<UdpView>() != 8) ERROR("UdpView must be 8 bytes");
 
-/** Writes a header with a zero checksum; `bytes` counts header and payload. */
-export function putUdp(ptr: usize, srcPort: u32, dstPort: u32, bytes: u32): void {
-  putBe16(ptr, srcPort);
-  putBe16(ptr + 2, dstPort);
-  putBe16(ptr + 4, bytes);
-  store<u16>(ptr, 0, 6);
+/** A header with a zero checksum, as it lies in memory; `bytes` counts header and payload. */
+export function udpHeader(srcPort: u32, dstPort: u32, bytes: u32): u64 {
+  const ports = bswap<u32>((srcPort << 16) | (dstPort & 0xffff));
+  return (<u64>ports) | ((<u64>bswap<u16>(<u16>bytes)) << 32);
 }

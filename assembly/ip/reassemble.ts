@@ -1,0 +1,473 @@
+/**
+ * Reassembly, RFC 791 §3.2, RFC 8200 §4.5, RFC 5722. Fragments are copied into pieces (chunks of a
+ * pool of their own) and put together in the slot of the fragment that completes them.
+ *
+ * Bounds: datagrams, fragments of one, bytes of all, and time from the first fragment on. What is
+ * over a bound goes without a word, oldest first. An overlap spoils a datagram until its time ends,
+ * so that no one can slip bytes in by sending them later.
+ *
+ * Storage: a record a datagram, in a hash by key and in a list by age, one for each family because
+ * their times differ; pieces sorted by offset, a fragment's pieces next to each other.
+ */
+import {
+  CFG_REASSEMBLY_FRAGMENTS,
+  CFG_REASSEMBLY_MS_4,
+  CFG_REASSEMBLY_MS_6,
+  CHUNK_BYTES,
+  DROP_FRAGMENT,
+  DROP_FRAGMENT_FULL,
+  DROP_FRAGMENT_OVERLAP,
+  DROP_FRAGMENT_TIMEOUT,
+  GAUGE_REASSEMBLIES,
+  STAT_REASSEMBLED,
+} from "../layout";
+import { clear, copy, equalAddress, putAddress } from "../mem/bytes";
+import { now } from "../mem/clock";
+import { config, configUs } from "../mem/config";
+import {
+  REASSEMBLY_BYTES,
+  piecesBase,
+  piecesCount,
+  reassembliesBase,
+  reassembliesCount,
+  reassemblyBucketMask,
+  reassemblyBuckets,
+} from "../mem/pools";
+import { hashTuple } from "../mem/siphash";
+import { count, setGauge } from "../mem/stats";
+import { armTimer, cancelTimer, reassemblyTimer } from "../mem/timers";
+
+const TOTAL_UNKNOWN: u32 = 0xffffffff;
+/** Expired datagrams of one turn of the timer. */
+const EXPIRED_MAX: u32 = 64;
+
+/** A fragment's facts. */
+@unmanaged
+export class Fragment {
+  family: u32;
+  src: usize;
+  dst: usize;
+  /** IPv4 only (RFC 791: part of the key); 0 for IPv6. */
+  proto: u32;
+  id: u32;
+  /** Bytes [offset, offset + len) of the datagram lie at `data`. */
+  offset: u32;
+  len: u32;
+  data: usize;
+  isLast: bool;
+  /** All headers before `data`, kept from the first fragment. */
+  headers: usize;
+  headersLen: u32;
+  /** What the datagram begins with (from the first fragment). */
+  next: u32;
+}
+
+/** Part of a fragment, at the head of its chunk. */
+@unmanaged
+class Piece {
+  nextPtr: u32;
+  offset: u32;
+  len: u32;
+  /** Length of the fragment if this is its first piece, else 0. */
+  fragmentLen: u32;
+
+  @inline get next(): Piece | null {
+    return changetype<Piece | null>(<usize>this.nextPtr);
+  }
+  @inline set next(piece: Piece | null) {
+    this.nextPtr = <u32>changetype<usize>(piece);
+  }
+  @inline get data(): usize {
+    return changetype<usize>(this) + 16;
+  }
+}
+
+const PIECE_BYTES: u32 = CHUNK_BYTES - 16;
+
+/** An incomplete datagram. */
+@unmanaged
+export class Reassembly {
+  srcLow: u64;
+  srcHigh: u64;
+  dstLow: u64;
+  dstHigh: u64;
+  family: u32;
+  proto: u32;
+  id: u32;
+  /** Spoilt: takes nothing more until its time ends. */
+  isSpoilt: bool;
+  /** The first fragment is here. */
+  hasFirst: bool;
+  hashNext: u32;
+  older: u32;
+  newer: u32;
+  pieces: u32;
+  /** Bytes here, and in all once the last fragment told. */
+  received: u32;
+  total: u32;
+  fragments: u32;
+  /** A piece with the first fragment's headers. */
+  headers: u32;
+  headersLen: u32;
+  next: u32;
+  firstLen: u32;
+  startedUs: f64;
+
+  @inline get src(): usize {
+    return changetype<usize>(this);
+  }
+  @inline get dst(): usize {
+    return changetype<usize>(this) + 16;
+  }
+}
+
+if (offsetof<Reassembly>() > REASSEMBLY_BYTES) ERROR("Reassembly outgrew REASSEMBLY_BYTES");
+if (offsetof<Piece>() != 16) ERROR("Piece must be 16 bytes");
+
+let freePieces: u32 = 0;
+let freePieceCount: u32 = 0;
+let freeRecords: u32 = 0;
+let liveCount: u32 = 0;
+let oldest4: u32 = 0;
+let newest4: u32 = 0;
+let oldest6: u32 = 0;
+let newest6: u32 = 0;
+
+/** Makes all pieces and records free. */
+export function initReassembly(): void {
+  for (let i = piecesCount(); i > 0; i--) {
+    givePiece(changetype<Piece>(piecesBase() + <usize>(i - 1) * CHUNK_BYTES));
+  }
+  for (let i = reassembliesCount(); i > 0; i--) {
+    const record = changetype<Reassembly>(reassembliesBase() + <usize>(i - 1) * REASSEMBLY_BYTES);
+    record.hashNext = freeRecords;
+    freeRecords = <u32>changetype<usize>(record);
+  }
+}
+
+/**
+ * Takes a fragment. Answers the datagram if that made it complete: the caller then calls
+ * `copyDatagram` and `endReassembly`. Null: not yet, or dropped and counted.
+ */
+export function takeFragment(f: Fragment): Reassembly | null {
+  let record = find(f);
+  if (!record) record = open(f);
+  if (!record) return null;
+  if (record.isSpoilt) {
+    count(DROP_FRAGMENT_OVERLAP);
+    return null;
+  }
+  if (!fitsLength(record, f)) {
+    spoil(record, DROP_FRAGMENT_OVERLAP);
+    return null;
+  }
+  const before = pieceBefore(record, f.offset);
+  const after = before ? before.next : changetype<Piece | null>(<usize>record.pieces);
+  if (after && isDuplicate(after, f)) {
+    count(DROP_FRAGMENT);
+    return null;
+  }
+  const overlapsBefore = before != null && before.offset + before.len > f.offset;
+  const overlapsAfter = after != null && after.offset < f.offset + f.len;
+  if (overlapsBefore || overlapsAfter) {
+    spoil(record, DROP_FRAGMENT_OVERLAP);
+    return null;
+  }
+  if (record.fragments >= config(CFG_REASSEMBLY_FRAGMENTS)) {
+    spoil(record, DROP_FRAGMENT_FULL);
+    return null;
+  }
+  return keepFragment(record, before, f) && record.received == record.total ? record : null;
+}
+
+/** Spoils the datagram that a malformed fragment belongs to, if there is one. */
+export function spoilDatagram(f: Fragment): void {
+  const record = find(f);
+  if (record && !record.isSpoilt) spoil(record, DROP_FRAGMENT);
+}
+
+/** Copies a complete datagram's bytes to `to`, and its first headers to `headersTo`. */
+export function copyDatagram(record: Reassembly, headersTo: usize, headersLen: u32): void {
+  const from = changetype<Piece>(<usize>record.headers);
+  copy(headersTo, from.data, headersLen);
+  copyPieces(record, headersTo + headersLen, record.total);
+}
+
+/** Forgets a datagram. */
+export function endReassembly(record: Reassembly): void {
+  count(STAT_REASSEMBLED);
+  close(record);
+}
+
+/** The oldest datagram whose time is over, or null. The caller answers it and calls `expire`. */
+export function nextExpired(): Reassembly | null {
+  const old4 = changetype<Reassembly | null>(<usize>oldest4);
+  if (old4 && deadline(old4) <= now()) return old4;
+  const old6 = changetype<Reassembly | null>(<usize>oldest6);
+  if (old6 && deadline(old6) <= now()) return old6;
+  return null;
+}
+
+/** How many expired datagrams one turn may end. */
+export function expiredMax(): u32 {
+  return EXPIRED_MAX;
+}
+
+/** Ends a datagram whose time is over. */
+export function expire(record: Reassembly): void {
+  count(DROP_FRAGMENT_TIMEOUT);
+  close(record);
+}
+
+/**
+ * Writes what an ICMP error quotes to `to`: the first fragment's headers and data, at most
+ * `most` bytes. 0 if the first fragment never came.
+ */
+export function quoteFirst(record: Reassembly, to: usize, most: u32): u32 {
+  if (!record.hasFirst || record.isSpoilt) return 0;
+  const headersLen = min(record.headersLen, most);
+  copy(to, changetype<Piece>(<usize>record.headers).data, headersLen);
+  const dataLen = min(record.firstLen, most - headersLen);
+  copyPieces(record, to + headersLen, dataLen);
+  return headersLen + dataLen;
+}
+
+/** Arms the timer for whichever datagram ends first. */
+export function armReassembly(): void {
+  const old4 = changetype<Reassembly | null>(<usize>oldest4);
+  const old6 = changetype<Reassembly | null>(<usize>oldest6);
+  if (!old4 && !old6) {
+    cancelTimer(reassemblyTimer());
+    return;
+  }
+  let at = f64.MAX_VALUE;
+  if (old4) at = min(at, deadline(old4));
+  if (old6) at = min(at, deadline(old6));
+  armTimer(reassemblyTimer(), at);
+}
+
+function deadline(record: Reassembly): f64 {
+  return (
+    record.startedUs + configUs(record.family == 4 ? CFG_REASSEMBLY_MS_4 : CFG_REASSEMBLY_MS_6)
+  );
+}
+
+function bucketOf(src: usize, dst: usize, id: u32, family: u32): usize {
+  const hash = hashTuple(src, dst, id, family);
+  return reassemblyBuckets() + ((<usize>(hash & reassemblyBucketMask())) << 2);
+}
+
+function find(f: Fragment): Reassembly | null {
+  let ptr = load<u32>(bucketOf(f.src, f.dst, f.id, f.family));
+  while (ptr != 0) {
+    const record = changetype<Reassembly>(<usize>ptr);
+    if (
+      record.id == f.id &&
+      record.family == f.family &&
+      record.proto == f.proto &&
+      equalAddress(f.family, record.src, f.src) &&
+      equalAddress(f.family, record.dst, f.dst)
+    ) {
+      return record;
+    }
+    ptr = record.hashNext;
+  }
+  return null;
+}
+
+function open(f: Fragment): Reassembly | null {
+  if (freeRecords == 0) evictOldest(null);
+  const record = changetype<Reassembly>(<usize>freeRecords);
+  freeRecords = record.hashNext;
+  clear(changetype<usize>(record), REASSEMBLY_BYTES);
+  putAddress(f.family, record.src, f.src);
+  putAddress(f.family, record.dst, f.dst);
+  record.family = f.family;
+  record.proto = f.proto;
+  record.id = f.id;
+  record.total = TOTAL_UNKNOWN;
+  record.startedUs = now();
+  const bucket = bucketOf(f.src, f.dst, f.id, f.family);
+  record.hashNext = load<u32>(bucket);
+  store<u32>(bucket, <u32>changetype<usize>(record));
+  linkNewest(record);
+  liveCount++;
+  setGauge(GAUGE_REASSEMBLIES, liveCount);
+  armReassembly();
+  return record;
+}
+
+function close(record: Reassembly): void {
+  givePieces(record);
+  const bucket = bucketOf(record.src, record.dst, record.id, record.family);
+  const self = <u32>changetype<usize>(record);
+  if (load<u32>(bucket) == self) {
+    store<u32>(bucket, record.hashNext);
+  } else {
+    let previous = changetype<Reassembly>(<usize>load<u32>(bucket));
+    while (previous.hashNext != self) previous = changetype<Reassembly>(<usize>previous.hashNext);
+    previous.hashNext = record.hashNext;
+  }
+  unlink(record);
+  record.hashNext = freeRecords;
+  freeRecords = self;
+  liveCount--;
+  setGauge(GAUGE_REASSEMBLIES, liveCount);
+  armReassembly();
+}
+
+/** Throws a datagram's bytes away but keeps its key, so that later fragments are dropped. */
+function spoil(record: Reassembly, reason: u32): void {
+  count(reason);
+  record.isSpoilt = true;
+  givePieces(record);
+}
+
+/** Whether a fragment agrees with the total length as far as it is known; learns it if it is last. */
+function fitsLength(record: Reassembly, f: Fragment): bool {
+  const end = f.offset + f.len;
+  if (!f.isLast) return record.total == TOTAL_UNKNOWN || end <= record.total;
+  if (record.total != TOTAL_UNKNOWN) return end == record.total;
+  let piece = changetype<Piece | null>(<usize>record.pieces);
+  while (piece) {
+    if (piece.offset + piece.len > end) return false;
+    piece = piece.next;
+  }
+  record.total = end;
+  return true;
+}
+
+/** The last piece that begins before `offset`. */
+function pieceBefore(record: Reassembly, offset: u32): Piece | null {
+  let before: Piece | null = null;
+  let piece = changetype<Piece | null>(<usize>record.pieces);
+  while (piece) {
+    if (piece.offset >= offset) break;
+    before = piece;
+    piece = piece.next;
+  }
+  return before;
+}
+
+/** Whether the fragment that begins with `piece` is the same as `f`, byte by byte. */
+function isDuplicate(piece: Piece, f: Fragment): bool {
+  if (piece.offset != f.offset || piece.fragmentLen != f.len) return false;
+  let at: Piece | null = piece;
+  let done: u32 = 0;
+  while (at && done < f.len) {
+    if (memory.compare(at.data, f.data + done, at.len) != 0) return false;
+    done += at.len;
+    at = at.next;
+  }
+  return done == f.len;
+}
+
+/** Copies a fragment into pieces after `before`. False if there is no room (the datagram is gone). */
+function keepFragment(record: Reassembly, before: Piece | null, f: Fragment): bool {
+  const isFirst = f.offset == 0;
+  const needed = (f.len + PIECE_BYTES - 1) / PIECE_BYTES + (isFirst ? 1 : 0);
+  while (freePieceCount < needed) {
+    if (evictOldest(record)) continue;
+    count(DROP_FRAGMENT_FULL);
+    close(record);
+    return false;
+  }
+  let last = before;
+  for (let done: u32 = 0; done < f.len; done += PIECE_BYTES) {
+    const piece = takePiece();
+    piece.offset = f.offset + done;
+    piece.len = min(PIECE_BYTES, f.len - done);
+    piece.fragmentLen = done == 0 ? f.len : 0;
+    copy(piece.data, f.data + done, piece.len);
+    if (last) {
+      piece.nextPtr = last.nextPtr;
+      last.next = piece;
+    } else {
+      piece.nextPtr = record.pieces;
+      record.pieces = <u32>changetype<usize>(piece);
+    }
+    last = piece;
+  }
+  if (isFirst) {
+    const headers = takePiece();
+    copy(headers.data, f.headers, f.headersLen);
+    record.headers = <u32>changetype<usize>(headers);
+    record.headersLen = f.headersLen;
+    record.next = f.next;
+    record.firstLen = f.len;
+    record.hasFirst = true;
+  }
+  record.fragments++;
+  record.received += f.len;
+  return true;
+}
+
+function copyPieces(record: Reassembly, to: usize, most: u32): void {
+  let piece = changetype<Piece | null>(<usize>record.pieces);
+  let done: u32 = 0;
+  while (piece && done < most) {
+    const bytes = min(piece.len, most - done);
+    copy(to + done, piece.data, bytes);
+    done += bytes;
+    piece = piece.next;
+  }
+}
+
+/** Evicts the oldest datagram other than `except`; false if there is none. */
+function evictOldest(except: Reassembly | null): bool {
+  let old4 = changetype<Reassembly | null>(<usize>oldest4);
+  let old6 = changetype<Reassembly | null>(<usize>oldest6);
+  if (old4 && old4 == except) old4 = changetype<Reassembly | null>(<usize>old4.newer);
+  if (old6 && old6 == except) old6 = changetype<Reassembly | null>(<usize>old6.newer);
+  let victim = old4;
+  if (old6 && (!old4 || old6.startedUs < old4.startedUs)) victim = old6;
+  if (!victim) return false;
+  count(DROP_FRAGMENT_FULL);
+  close(victim);
+  return true;
+}
+
+function linkNewest(record: Reassembly): void {
+  const self = <u32>changetype<usize>(record);
+  const newest = record.family == 4 ? newest4 : newest6;
+  record.older = newest;
+  record.newer = 0;
+  if (newest != 0) changetype<Reassembly>(<usize>newest).newer = self;
+  else if (record.family == 4) oldest4 = self;
+  else oldest6 = self;
+  if (record.family == 4) newest4 = self;
+  else newest6 = self;
+}
+
+function unlink(record: Reassembly): void {
+  const isV4 = record.family == 4;
+  if (record.older != 0) changetype<Reassembly>(<usize>record.older).newer = record.newer;
+  else if (isV4) oldest4 = record.newer;
+  else oldest6 = record.newer;
+  if (record.newer != 0) changetype<Reassembly>(<usize>record.newer).older = record.older;
+  else if (isV4) newest4 = record.older;
+  else newest6 = record.older;
+}
+
+function takePiece(): Piece {
+  const piece = changetype<Piece>(<usize>freePieces);
+  freePieces = piece.nextPtr;
+  freePieceCount--;
+  return piece;
+}
+
+function givePiece(piece: Piece): void {
+  piece.nextPtr = freePieces;
+  freePieces = <u32>changetype<usize>(piece);
+  freePieceCount++;
+}
+
+function givePieces(record: Reassembly): void {
+  while (record.pieces != 0) {
+    const piece = changetype<Piece>(<usize>record.pieces);
+    record.pieces = piece.nextPtr;
+    givePiece(piece);
+  }
+  if (record.headers != 0) givePiece(changetype<Piece>(<usize>record.headers));
+  record.headers = 0;
+}
