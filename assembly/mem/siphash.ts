@@ -69,8 +69,8 @@ function sip(ptr: usize, bytes: u32, keyIndex: u32, rounds: u32, lastRounds: u32
     } else if (i == words) {
       word = (<u64>bytes) << 56;
       for (let j: u32 = words << 3; j < bytes; j++) {
-        const byte = <u64>load<u8>(ptr + j);
-        word |= byte << (<u64>((j & 7) << 3));
+        const shift: u64 = (j & 7) << 3;
+        word |= (<u64>load<u8>(ptr + j)) << shift;
       }
     } else {
       v2 ^= 0xff;
