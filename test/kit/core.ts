@@ -19,6 +19,7 @@ const POLL_BUDGET = 1000;
 const ROUNDS_MAX = 100_000;
 
 export class CoreHarness extends CoreMemory {
+  readonly setup: CoreSetup;
   readonly exports: CoreExports;
   readonly vnetBytes: number;
   readonly mtu: number;
@@ -33,6 +34,7 @@ export class CoreHarness extends CoreMemory {
       const word = this.gauge("GAUGE_CONFIG_ERROR");
       throw new Error(`init answered ${code}, configuration word ${word}`);
     }
+    this.setup = setup;
     this.exports = exports;
     this.mtu = mtu;
     this.vnetBytes = setup.vnetBytes ?? 0;

@@ -1,0 +1,176 @@
+/**
+ * The host of the simulation: answers events by each flow's plan, reads and writes at its pace, and
+ * asserts the contract of events: one open, one closed, nothing after it; bytes as the client sent
+ * them. An eager flow acts on events alone, so that a wake-up the core forgets stops it for good.
+ */
+import * as abi from "../../assembly/abi.ts";
+import { sameBytes } from "../kit/bytes.ts";
+import type { CoreEvent, CoreHarness } from "../kit/core.ts";
+import type { Client } from "./client.ts";
+
+interface HostFlow {
+  readonly client: Client;
+  readonly openedUs: number;
+  isDecided: boolean;
+  isWritable: boolean;
+  hasFin: boolean;
+  hasShut: boolean;
+  /** Aborted or rejected: nothing is left to do but to hear that it closed. */
+  isGivenUp: boolean;
+  got: number;
+  sent: number;
+  readUs: number;
+  writeUs: number;
+}
+
+export class Host {
+  readonly flows = new Map<number, HostFlow>();
+  readonly #core: CoreHarness;
+  readonly #clientOf: (port: number) => Client;
+
+  constructor(core: CoreHarness, clientOf: (port: number) => Client) {
+    this.#core = core;
+    this.#clientOf = clientOf;
+  }
+
+  get openCount(): number {
+    return this.flows.size;
+  }
+
+  /** Flows that ended, with what the host got of them; by client port. */
+  readonly ended: { client: Client; code: number; got: number; sent: number; hasFin: boolean }[] =
+    [];
+
+  onEvents(): void {
+    for (const event of this.#core.events()) this.#onEvent(event);
+  }
+
+  #onEvent(event: CoreEvent): void {
+    const { handle, flags, code } = event;
+    if ((flags & abi.EV_OPEN) !== 0) this.#onOpen(event);
+    const flow = this.flows.get(handle);
+    if (flow === undefined) throw new Error(`event ${flags} for the unknown handle ${handle}`);
+    if ((flags & abi.EV_WRITABLE) !== 0) flow.isWritable = true;
+    if ((flags & abi.EV_FIN) !== 0) flow.hasFin = true;
+    if ((flags & abi.EV_CLOSED) !== 0) {
+      this.#read(handle, flow, Infinity);
+      this.ended.push({
+        client: flow.client,
+        code,
+        got: flow.got,
+        sent: flow.sent,
+        hasFin: flow.hasFin,
+      });
+      this.#core.release(handle);
+      this.flows.delete(handle);
+      return;
+    }
+    this.#act(handle, flow);
+  }
+
+  #onOpen({ handle, ptr }: CoreEvent): void {
+    if (this.flows.has(handle)) throw new Error(`a second open of ${handle}`);
+    const record = this.#core.record(ptr);
+    const client = this.#clientOf(record.remotePort);
+    const { src, dst, dport } = client.plan.peer;
+    if (record.remote !== src || record.local !== dst || record.localPort !== dport) {
+      throw new Error(`open of ${record.remote} to ${record.local}:${record.localPort}`);
+    }
+    this.flows.set(handle, {
+      client,
+      openedUs: this.#core.nowUs,
+      isDecided: false,
+      isWritable: false,
+      hasFin: false,
+      hasShut: false,
+      isGivenUp: false,
+      got: 0,
+      sent: 0,
+      readUs: 0,
+      writeUs: 0,
+    });
+  }
+
+  deadline(): number {
+    let least = Infinity;
+    for (const flow of this.flows.values()) least = Math.min(least, this.#deadlineOf(flow));
+    return least;
+  }
+
+  #deadlineOf(flow: HostFlow): number {
+    const { plan } = flow.client;
+    if (flow.isGivenUp) return Infinity;
+    const abortUs = flow.openedUs + plan.hostAbortUs;
+    if (!flow.isDecided) {
+      return plan.verdict === "never" ? abortUs : Math.min(abortUs, flow.openedUs + plan.dialUs);
+    }
+    const readUs = plan.hostRead.everyUs > 0 ? flow.readUs : Infinity;
+    const isWriting = plan.hostWrite.everyUs > 0 && flow.sent < flow.client.expected.length;
+    return Math.min(abortUs, readUs, isWriting ? flow.writeUs : Infinity);
+  }
+
+  /** Acts for all flows whose time has come. */
+  act(): void {
+    for (const [handle, flow] of [...this.flows]) {
+      if (this.#core.nowUs >= this.#deadlineOf(flow)) this.#act(handle, flow);
+    }
+  }
+
+  #act(handle: number, flow: HostFlow): void {
+    const core = this.#core;
+    const { plan } = flow.client;
+    if (flow.isGivenUp) return;
+    if (core.nowUs >= flow.openedUs + plan.hostAbortUs) {
+      core.abort(handle);
+      flow.isGivenUp = true;
+      return;
+    }
+    if (!flow.isDecided) {
+      if (plan.verdict === "never" || core.nowUs < flow.openedUs + plan.dialUs) return;
+      this.#decide(handle, flow);
+      if (plan.verdict !== "accept") return;
+    }
+    this.#read(handle, flow, plan.hostRead.bytes);
+    this.#write(handle, flow);
+  }
+
+  #decide(handle: number, flow: HostFlow): void {
+    const { verdict } = flow.client.plan;
+    flow.isDecided = true;
+    if (verdict === "accept") this.#core.accept(handle);
+    else {
+      const how = { reject: abi.REJECT_RST, unreachable: abi.REJECT_HOST_UNREACHABLE };
+      this.#core.reject(handle, verdict === "drop" ? abi.REJECT_DROP : how[verdict as "reject"]);
+      flow.isGivenUp = true;
+    }
+  }
+
+  #read(handle: number, flow: HostFlow, most: number): void {
+    const { plan, upStream } = flow.client;
+    const isPaced = plan.hostRead.everyUs > 0 && most !== Infinity;
+    if (isPaced && this.#core.nowUs < flow.readUs) return;
+    flow.readUs = this.#core.nowUs + plan.hostRead.everyUs;
+    const bytes = this.#core.read(handle, most);
+    const end = flow.got + bytes.length;
+    if (end > upStream.length || !sameBytes(bytes, upStream.subarray(flow.got, end))) {
+      throw new Error(`host: bytes ${flow.got}…${end} are not those of client ${plan.peer.sport}`);
+    }
+    flow.got = end;
+  }
+
+  #write(handle: number, flow: HostFlow): void {
+    const { plan, expected } = flow.client;
+    if (!flow.isWritable || flow.hasShut) return;
+    const left = expected.length - flow.sent;
+    if (left > 0 && this.#core.nowUs >= flow.writeUs) {
+      flow.writeUs = this.#core.nowUs + plan.hostWrite.everyUs;
+      const count = Math.min(left, plan.hostWrite.bytes);
+      flow.sent += this.#core.write(handle, expected.subarray(flow.sent, flow.sent + count));
+    }
+    const mayClose = plan.lastToClose !== "host" || flow.hasFin;
+    if (flow.sent === expected.length && mayClose) {
+      flow.hasShut = true;
+      this.#core.shutdown(handle);
+    }
+  }
+}
