@@ -1,7 +1,7 @@
 /**
  * `tsgost demo`: three network namespaces on this machine, real servers, real clients and tsgost in
- * between, first through a relay+wss server and then without a proxy. Prints a line for each check and
- * removes everything; the exit code is 0 only if all checks passed.
+ * between, first through a relay+wss server and then without a proxy. Prints a line for each check
+ * and removes everything; the exit code is 0 only if all checks passed.
  */
 import { parseArgs } from "node:util";
 import { EXIT_OK, EXIT_SYSTEM, TsgostError, usageError } from "../errors.ts";

@@ -1,4 +1,7 @@
-/** Bad input: exit code 2 (1 where the system refuses), one line that names it, no stack, no device. */
+/**
+ * Bad input: exit code 2 (1 where the system refuses), one line that names it, no stack, no
+ * device.
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** The demo itself: all ✓ on a sound machine, ✗ where something is spoiled, nothing left in the end. */
+/**
+ * The demo itself: all ✓ on a sound machine, ✗ where something is spoiled, nothing left in the
+ * end.
+ */
 import { readdirSync, readFileSync } from "node:fs";
 import * as assert from "uvu/assert";
 import {

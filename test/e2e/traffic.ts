@@ -1,6 +1,6 @@
 /**
- * What has to hold for traffic through the TUN whatever lies behind it. The suites for direct dialling
- * and for relay+wss register the same bodies.
+ * What has to hold for traffic through the TUN whatever lies behind it. The suites for direct
+ * dialling and for relay+wss register the same bodies.
  */
 import * as assert from "uvu/assert";
 import { HOSTS, PLACES, type Scene } from "../kit/netns.ts";

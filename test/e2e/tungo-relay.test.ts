@@ -33,7 +33,7 @@ test.after(async () => {
 
 registerTraffic(test, () => scene);
 
-test("every flow is a connection from the gateway's outer address, none from the TUN", async () => {
+test("connections to the server leave by the outer interface, none by the TUN", async () => {
   const text = await scene.world.internet.must("ss", "-tnH", "state", "all", "sport", "=", ":443");
   const peers = text.split("\n").filter((line) => line.includes(":443"));
   assert.ok(

@@ -1,6 +1,6 @@
 /**
- * Clients that end-to-end tests run inside a namespace (`ask` of test/kit/netns.ts): the kernel's own
- * sockets, driven by Node. Every function answers plain values and has a deadline.
+ * Clients that end-to-end tests run inside a namespace (`ask` of test/kit/netns.ts): the kernel's
+ * own sockets, driven by Node. Every function answers plain values and has a deadline.
  */
 import { createHash } from "node:crypto";
 import { createSocket } from "node:dgram";

@@ -1,7 +1,8 @@
 /**
- * End-to-end worlds: the three namespaces of the demo (src/commands/demo/world.ts) with the servers of
- * test/kit/servers.ts in the internet, tsgost where a test puts it, and the clients of
- * test/kit/clients.ts. All of it hangs on processes that end with the test's own, however that ends.
+ * End-to-end worlds: the three namespaces of the demo (src/commands/demo/world.ts) with the servers
+ * of test/kit/servers.ts in the internet, tsgost where a test puts it, and the clients of
+ * test/kit/clients.ts. All of it hangs on processes that end with the test's own, however that
+ * ends.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { power, type Namespace, type RunOptions } from "../../src/commands/demo/namespace.ts";
@@ -22,8 +23,8 @@ const able = power();
 const isRoot = process.geteuid?.() === 0;
 
 /**
- * May these tests be skipped? Only where there is no root (nor a user namespace that would do) or no
- * device node; anything else that is missing makes them fail.
+ * May these tests be skipped? Only where there is no root (nor a user namespace that would do) or
+ * no device node; anything else that is missing makes them fail.
  */
 export const canRun = able.kind !== "none" || (isRoot && existsSync("/dev/net/tun"));
 export const skipReason =

@@ -1,6 +1,7 @@
 /**
- * A reader for pcapng (draft-ietf-opsawg-pcapng §4), strict enough that what it takes Wireshark takes:
- * block lengths must agree at both ends, packets must name a known interface of link type raw IP.
+ * A reader for pcapng (draft-ietf-opsawg-pcapng §4), strict enough that what it takes Wireshark
+ * takes: block lengths must agree at both ends, packets must name a known interface of link type
+ * raw IP.
  */
 
 export interface Captured {

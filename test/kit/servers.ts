@@ -1,6 +1,6 @@
 /**
- * Servers that end-to-end tests talk to, one behaviour a port, started by `serve` inside the agent of
- * the internet's namespace. PORT names them; nothing here shares code with tsgost.
+ * Servers that end-to-end tests talk to, one behaviour a port, started by `serve` inside the agent
+ * of the internet's namespace. PORT names them; nothing here shares code with tsgost.
  */
 import { createCipheriv, createHash, randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
@@ -66,8 +66,8 @@ export async function sendSeeded(socket: Socket, seed: number, length: number): 
 }
 
 /**
- * The client's header, then its bytes; meanwhile the server sends its own (seed + 1), and at last the
- * sha256 of what it got.
+ * The client's header, then its bytes; meanwhile the server sends its own (seed + 1), and at last
+ * the sha256 of what it got.
  */
 function duplex(socket: Socket): void {
   let head = Buffer.alloc(0);

@@ -1,6 +1,6 @@
 /**
- * A flow through the installed package's `tsgost/stack`, in memory: a hand-made TCP client (RFC 9293,
- * no options) says hello, the stack's user answers. Prints `flow: ANSWER`.
+ * A flow through the installed package's `tsgost/stack`, in memory: a hand-made TCP client (RFC
+ * 9293, no options) says hello, the stack's user answers. Prints `flow: ANSWER`.
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";

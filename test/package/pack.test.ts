@@ -1,6 +1,6 @@
 /**
- * The package as its users get it: `npm pack`, installed into an empty folder without install scripts,
- * then the command, the stack in memory, and one real connection through a TUN.
+ * The package as its users get it: `npm pack`, installed into an empty folder without install
+ * scripts, then the command, the stack in memory, and one real connection through a TUN.
  */
 import {
   cpSync,

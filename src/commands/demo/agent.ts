@@ -1,8 +1,8 @@
 /**
- * The process that holds a network namespace: started by namespace.ts under `unshare --net`, it does
- * there what its parent asks over the IPC channel. The namespace has no name anywhere, so it ends
- * with this process and its children, and this process ends when the channel does, whatever became
- * of the parent.
+ * The process that holds a network namespace: started by namespace.ts under `unshare --net`, it
+ * does there what its parent asks over the IPC channel. The namespace has no name anywhere, so it
+ * ends with this process and its children, and this process ends when the channel does, whatever
+ * became of the parent.
  */
 import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";

@@ -1,6 +1,6 @@
 /**
- * Just enough DNS (RFC 1035 §4) for the demo's server: one question, answers of type A and AAAA from a
- * table, NXDOMAIN for other names.
+ * Just enough DNS (RFC 1035 §4) for the demo's server: one question, answers of type A and AAAA
+ * from a table, NXDOMAIN for other names.
  */
 const HEADER_BYTES = 12;
 const TYPE_A = 1;

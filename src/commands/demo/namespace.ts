@@ -1,7 +1,7 @@
 /**
  * Network namespaces without names: each is held by an agent process (agent.ts) and gone when that
- * ends, so neither a crash nor SIGKILL leaves anything behind. A user who is not root gets them in a
- * user namespace of his own, where the kernel allows it.
+ * ends, so neither a crash nor SIGKILL leaves anything behind. A user who is not root gets them in
+ * a user namespace of his own, where the kernel allows it.
  */
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { accessSync, closeSync, constants, openSync } from "node:fs";
@@ -251,7 +251,9 @@ export class Lab {
   }
 }
 
-/** The agent's file and the flags that its kind of file needs (TypeScript in a checkout's tests). */
+/**
+ * The agent's file and the flags that its kind of file needs (TypeScript in a checkout's tests).
+ */
 function launch(prefix: readonly string[], name: string): ChildProcess {
   const own = fileURLToPath(import.meta.url);
   const typed = own.endsWith(".ts");

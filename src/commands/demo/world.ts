@@ -8,8 +8,8 @@
  *                                                unreachable  203.0.113.200
  *                                                dead silent  203.0.113.99, 2001:db8:113::99
  *
- * The gateway forwards what the client sends into the TUN, by the routes that `--route default` sets;
- * tsgost's own sockets leave by wan0. The internet's default route leads nowhere.
+ * The gateway forwards what the client sends into the TUN, by the routes that `--route default`
+ * sets; tsgost's own sockets leave by wan0. The internet's default route leads nowhere.
  */
 import { Lab, type Namespace } from "./namespace.ts";
 
@@ -119,7 +119,10 @@ async function furnish(internet: Namespace): Promise<void> {
   );
 }
 
-/** Devices, routes and rules of a namespace, one a line: equal before and after, or something stays. */
+/**
+ * Devices, routes and rules of a namespace, one a line: equal before and after, or something
+ * stays.
+ */
 export async function inventory(namespace: Namespace): Promise<string[]> {
   const texts = await Promise.all([
     namespace.must("ip", "-brief", "link"),
