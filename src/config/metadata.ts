@@ -4,6 +4,7 @@
  * a value is unusable; `MetadataReader` refuses such values with key and value in the message.
  */
 import { configError } from "../errors.ts";
+import { OPTIONS_PLACE } from "./model.ts";
 import type { Metadata, MetadataValue, Place } from "./model.ts";
 import { parseDuration } from "./net.ts";
 
@@ -128,6 +129,14 @@ export function metaMap(metadata: Metadata, names: Names): Metadata {
   return convert<Metadata>(metadata, names, (value) => (isMap(value) ? value : undefined), {});
 }
 
+/** camelCase and so_mark as the command line writes them. */
+export function kebabCase(key: string): string {
+  return key
+    .replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+    .replaceAll("_", "-")
+    .replaceAll(".", "-");
+}
+
 export interface Range {
   readonly min?: number;
   readonly max?: number;
@@ -139,17 +148,24 @@ const NUMBERS = new Intl.NumberFormat("en", { useGrouping: false, maximumFractio
 export class MetadataReader {
   readonly #metadata: Metadata;
   readonly #place: Place;
+  readonly #placeOf: (key: string) => Place;
 
-  constructor(metadata: Metadata, place: Place) {
+  /** `placeOf` answers where a key was written, "" where that is not known. */
+  constructor(metadata: Metadata, place: Place, placeOf: (key: string) => Place = () => "") {
     this.#metadata = metadata;
     this.#place = place;
+    this.#placeOf = placeOf;
   }
 
   /** The error for the value of `key`: "PLACE: KEY: "VALUE" is …". */
   refuse(key: string, value: MetadataValue, why: string): Error {
     const text = typeof value === "string" ? value : JSON.stringify(value);
     const clipped = text.length > 120 ? text.slice(0, 120) + "…" : text;
-    return configError(this.#place, `${key}: ${JSON.stringify(clipped)} ${why}`);
+    if (this.#place === OPTIONS_PLACE) {
+      return configError("", `--${kebabCase(key)} ${JSON.stringify(clipped)} ${why}`);
+    }
+    const place = this.#placeOf(key) || this.#place;
+    return configError(place, `${key}: ${JSON.stringify(clipped)} ${why}`);
   }
 
   find(names: Names): Found | undefined {

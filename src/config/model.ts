@@ -4,8 +4,11 @@
  * with case-insensitive look-up (config/metadata.ts), because every component has its own keys.
  */
 
-/** Where a value came from, for messages: `-F`, `--mtu`, `gost.yml:12:5`. */
+/** Where a value came from, for messages: `-F relay://…`, `gost.yml:12:5`, or OPTIONS_PLACE. */
 export type Place = string;
+
+/** The place of what a sub-command's options made: messages name `--kebab-case` options. */
+export const OPTIONS_PLACE: Place = "--";
 
 export type MetadataValue =
   | string
@@ -23,6 +26,8 @@ export interface Auth {
   readonly password: string;
   /** A file whose first line that is no comment is `user [password]`. */
   readonly file?: string;
+  /** Name of a variable TSGOST_AUTH_… that holds `user[:password]`. */
+  readonly env?: string;
 }
 
 export interface TlsConfig {
@@ -58,6 +63,8 @@ export interface HandlerConfig {
   readonly retries?: number;
   readonly auth?: Auth;
   readonly auther?: string;
+  /** `auth` and all of the authers together; absent = everybody may, empty = nobody. */
+  readonly auths?: readonly Auth[];
   readonly metadata: Metadata;
 }
 
@@ -129,9 +136,15 @@ export interface LogConfig {
   readonly output: string;
 }
 
+export interface AutherConfig {
+  readonly name: string;
+  readonly auths: readonly Auth[];
+}
+
 export interface Config {
   readonly services: readonly ServiceConfig[];
   readonly chains: readonly ChainConfig[];
+  readonly authers: readonly AutherConfig[];
   readonly log: LogConfig;
   /** Default server certificate. */
   readonly tls?: TlsConfig;

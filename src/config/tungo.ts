@@ -8,6 +8,7 @@ import * as abi from "../../assembly/abi.ts";
 import { CORE_OPTIONS } from "../core/options.ts";
 import { configError } from "../errors.ts";
 import { coreWords, coreWordsOfNets } from "./core-words.ts";
+import type { Places } from "./document.ts";
 import { MetadataReader } from "./metadata.ts";
 import type { Metadata, ServiceConfig } from "./model.ts";
 import type { Cidr, IpAddress } from "./net.ts";
@@ -21,6 +22,8 @@ import {
   warnRoutes,
 } from "./tungo-nets.ts";
 import type { Route } from "./tungo-nets.ts";
+
+export type { Route } from "./tungo-nets.ts";
 
 export type EchoMode = "auto" | "host" | "local" | "drop";
 
@@ -103,6 +106,10 @@ export const TUNGO_KEYS_WITHOUT_EFFECT = [
   "limiter.refreshInterval",
   "limiter.cleanupInterval",
   "limiter.scope",
+  "preUp",
+  "postUp",
+  "preDown",
+  "postDown",
 ] as const;
 
 /** Every key a tungo service understands, for "did you mean" and the warnings about others. */
@@ -114,17 +121,19 @@ export const TUNGO_KEYS: readonly string[] = [
   "tunFd",
   "workers",
   "pcap",
-  "preUp",
-  "postUp",
-  "preDown",
-  "postDown",
   ...CORE_OPTIONS.flatMap((option) => [option.key, ...(option.aliases ?? [])]),
 ];
 
-/** Reads and checks all keys of a tungo service; throws TsgostError with exit code 2. */
-export function tungoOptions(service: ServiceConfig): TungoParse {
-  const metadata = mergedMetadata(service);
-  const reader = new MetadataReader(metadata, service.place);
+/**
+ * Reads and checks all keys of a tungo service; throws TsgostError with exit code 2. `places` knows
+ * where the keys were written, for the messages.
+ */
+export function tungoOptions(service: ServiceConfig, places?: Places): TungoParse {
+  const { metadata, origins } = mergedMetadata(service);
+  const reader = new MetadataReader(metadata, service.place, (key) => {
+    const origin = origins.get(key);
+    return origin === undefined ? "" : (places?.of(origin, key) ?? "");
+  });
   const warnings: string[] = [];
   if (service.forwarder !== undefined) {
     throw configError(service.place, "a tungo service takes no target behind the address");
@@ -171,13 +180,21 @@ export function tungoOptions(service: ServiceConfig): TungoParse {
 }
 
 /** Listener before handler before service; spellings that differ in case are one key. */
-function mergedMetadata(service: ServiceConfig): Metadata {
-  const merged = new Map<string, Metadata>();
+function mergedMetadata(service: ServiceConfig): {
+  metadata: Metadata;
+  origins: ReadonlyMap<string, Metadata>;
+} {
+  const spellings = new Map<string, string>();
+  const origins = new Map<string, Metadata>();
   for (const part of [service.metadata, service.handler.metadata, service.listener.metadata]) {
-    for (const [key, value] of Object.entries(part))
-      merged.set(key.toLowerCase(), { [key]: value });
+    for (const key of Object.keys(part)) {
+      origins.delete(spellings.get(key.toLowerCase()) ?? "");
+      spellings.set(key.toLowerCase(), key);
+      origins.set(key, part);
+    }
   }
-  return Object.fromEntries(Array.from(merged.values()).flatMap((entry) => Object.entries(entry)));
+  const entries = Array.from(origins, ([key, part]) => [key, part[key] ?? null] as const);
+  return { metadata: Object.fromEntries(entries), origins };
 }
 
 function readName(reader: MetadataReader): string {

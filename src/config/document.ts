@@ -1,0 +1,85 @@
+/**
+ * The untyped form between sources and model: GOST's config file as plain values, with the place
+ * each object and key came from beside it. Files, inline JSON and the command line all become one
+ * of these; validate.ts makes the typed model of it, print.ts writes it for -O.
+ */
+import { configError } from "../errors.ts";
+import type { Place } from "./model.ts";
+
+export type DocValue = string | number | boolean | null | DocValue[] | DocMap;
+
+export interface DocMap {
+  [key: string]: DocValue;
+}
+
+export function isDocMap(value: DocValue | undefined): value is DocMap {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Sets a key as data, whatever it is called (`__proto__` included). */
+export function setKey(map: DocMap, key: string, value: DocValue): void {
+  Object.defineProperty(map, key, { value, enumerable: true, writable: true, configurable: true });
+}
+
+/** `map[key]` if it is the map's own. */
+export function ownKey(map: DocMap, key: string): DocValue | undefined {
+  return Object.hasOwn(map, key) ? map[key] : undefined;
+}
+
+/** Where objects and their keys were written. */
+export class Places {
+  readonly #objects = new WeakMap<object, Place>();
+  readonly #keys = new WeakMap<object, Map<string, Place>>();
+
+  set(object: object, place: Place): void {
+    this.#objects.set(object, place);
+  }
+
+  setKey(object: object, key: string, place: Place): void {
+    const keys = this.#keys.get(object) ?? new Map<string, Place>();
+    keys.set(key, place);
+    this.#keys.set(object, keys);
+  }
+
+  /** Of the key where it is known, else of the object, else "". */
+  of(object: object, key?: string): Place {
+    const ofKey = key === undefined ? undefined : this.#keys.get(object)?.get(key);
+    return ofKey ?? this.#objects.get(object) ?? "";
+  }
+
+  /** Gives the places of one object (and its keys) to another. */
+  copy(from: object, to: object): void {
+    const place = this.#objects.get(from);
+    if (place !== undefined) this.#objects.set(to, place);
+    const keys = this.#keys.get(from);
+    if (keys !== undefined) this.#keys.set(to, new Map(keys));
+  }
+}
+
+export interface Warning {
+  readonly place: Place;
+  readonly message: string;
+}
+
+const WARNINGS_MAX = 200;
+
+/** How a configuration is read, and what was noticed meanwhile. */
+export class Reading {
+  readonly places = new Places();
+  readonly warnings: Warning[] = [];
+  /** Warnings become errors. */
+  readonly strict: boolean;
+  /** Answer as GOST does, also where that is unwise. */
+  readonly compat: boolean;
+
+  constructor(options: { readonly strict?: boolean; readonly compat?: boolean } = {}) {
+    this.strict = options.strict ?? false;
+    this.compat = options.compat ?? false;
+  }
+
+  warn(place: Place, message: string): void {
+    if (this.strict) throw configError(place, message);
+    if (this.warnings.some((old) => old.place === place && old.message === message)) return;
+    if (this.warnings.length < WARNINGS_MAX) this.warnings.push({ place, message });
+  }
+}

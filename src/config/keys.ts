@@ -1,0 +1,113 @@
+/**
+ * The metadata keys that each type of component understands. A key that none of a service's (or
+ * node's) components knows is a warning with a suggestion; types without a table are not checked.
+ */
+import type { Reading } from "./document.ts";
+import type { Metadata, NodeConfig, Place, ServiceConfig } from "./model.ts";
+import { didYouMean } from "./suggest.ts";
+import { TUNGO_KEYS, TUNGO_KEYS_WITHOUT_EFFECT } from "./tungo.ts";
+
+const TCP_KEYS = split("keepalive keepalive.idle keepalive.interval keepalive.count mptcp");
+const WS_KEYS = split(
+  "path host header handshakeTimeout readHeaderTimeout readBufferSize writeBufferSize",
+  "enableCompression backlog keepalive keepaliveInterval ttl",
+).flatMap((key) => [key, `ws.${key}`]);
+const MUX_KEYS = split(
+  "mux.version mux.keepaliveInterval mux.keepaliveDisabled mux.keepaliveTimeout",
+  "mux.maxFrameSize mux.maxReceiveBuffer mux.maxStreamBuffer",
+);
+const SNIFFING_KEYS = split(
+  "sniffing sniffing.timeout sniffing.responseTimeout sniffing.fallback sniffing.udp",
+  "sniffing.websocket sniffing.websocket.sampleRate",
+);
+
+const SERVICE_KEYS = split(
+  "interface so_mark soMark proxyProtocol preUp postUp preDown postDown ignoreChain enableStats",
+  "observer.period observePeriod observer.resetTraffic netns netns.out dialTimeout labels",
+  "limiter.refreshInterval limiter.cleanupInterval limiter.scope",
+  // A URL leaves these behind after their objects were made.
+  "bypass admission resolver prefer hosts limiter.in limiter.out limiter.conn.in",
+  "limiter.conn.out climiter rlimiter retries",
+);
+const HOP_KEYS = split("interface so_mark proxyProtocol netns");
+const NODE_KEYS = [...HOP_KEYS, ...split("weight backup maxFails failTimeout")];
+
+const HANDLER_KEYS: Readonly<Record<string, readonly string[]>> = {
+  tungo: [...TUNGO_KEYS, ...TUNGO_KEYS_WITHOUT_EFFECT],
+  relay: [
+    ...split("readTimeout bind nodelay udp.bufferSize udpBufferSize hash udpTimeout"),
+    ...split("udp.maxBindings connectTimeout maxConnections allow deny"),
+    ...MUX_KEYS,
+    ...SNIFFING_KEYS,
+  ],
+};
+const LISTENER_KEYS: Readonly<Record<string, readonly string[]>> = {
+  tungo: [...TUNGO_KEYS, ...TUNGO_KEYS_WITHOUT_EFFECT],
+  tcp: [...TCP_KEYS, "reuseport"],
+  tls: [...TCP_KEYS, "handshakeTimeout"],
+  ws: [...TCP_KEYS, ...WS_KEYS],
+  wss: [...TCP_KEYS, ...WS_KEYS],
+};
+const CONNECTOR_KEYS: Readonly<Record<string, readonly string[]>> = {
+  relay: [...split("connectTimeout nodelay udp noDelay grace"), ...MUX_KEYS],
+  direct: split("action connectTimeout"),
+  virtual: split("action connectTimeout"),
+};
+const DIALER_KEYS: Readonly<Record<string, readonly string[]>> = {
+  tcp: [...TCP_KEYS, "dialTimeout"],
+  tls: [...TCP_KEYS, "handshakeTimeout", "dialTimeout"],
+  ws: [...TCP_KEYS, ...WS_KEYS, "dialTimeout"],
+  wss: [...TCP_KEYS, ...WS_KEYS, "dialTimeout"],
+  direct: TCP_KEYS,
+  virtual: TCP_KEYS,
+};
+
+/** TLS and authentication keys of URLs, which are taken out before metadata is made of the rest. */
+const URL_KEYS = split(
+  "auth authFile authEnv auth.file auth.env cert certFile key keyFile ca caFile secure serverName",
+  "pin strategy maxFails max_fails failTimeout fail_timeout",
+).flatMap((key) => [key, `tls.${key}`]);
+
+function split(...lines: readonly string[]): readonly string[] {
+  return lines.flatMap((line) => line.split(" "));
+}
+
+/** Warns about keys of a service that nothing of it understands. */
+export function checkServiceKeys(service: ServiceConfig, reading: Reading): void {
+  const handler = HANDLER_KEYS[service.handler.type];
+  const listener = LISTENER_KEYS[service.listener.type];
+  if (handler === undefined || listener === undefined) return;
+  const known = [...SERVICE_KEYS, ...handler, ...listener, ...URL_KEYS];
+  for (const part of [service.metadata, service.handler.metadata, service.listener.metadata]) {
+    checkKeys(part, known, service.place, reading);
+  }
+}
+
+/** Warns about keys of a node that nothing of it understands. */
+export function checkNodeKeys(node: NodeConfig, reading: Reading): void {
+  const connector = CONNECTOR_KEYS[node.connector.type];
+  const dialer = DIALER_KEYS[node.dialer.type];
+  if (connector === undefined || dialer === undefined) return;
+  const known = [...NODE_KEYS, ...connector, ...dialer, ...URL_KEYS];
+  for (const part of [node.metadata, node.connector.metadata, node.dialer.metadata]) {
+    checkKeys(part, known, node.place, reading);
+  }
+}
+
+function checkKeys(
+  metadata: Metadata,
+  known: readonly string[],
+  place: Place,
+  reading: Reading,
+): void {
+  const lowers = new Set(known.map((key) => key.toLowerCase()));
+  for (const key of Object.keys(metadata)) {
+    if (lowers.has(key.toLowerCase())) continue;
+    reading.warn(reading.places.of(metadata, key) || place, unknownKey(key, known));
+  }
+}
+
+function unknownKey(key: string, known: readonly string[]): string {
+  const shown = JSON.stringify(key.length > 60 ? key.slice(0, 60) + "…" : key);
+  return `nothing here knows the key ${shown}${didYouMean(key, known)}`;
+}

@@ -1,0 +1,122 @@
+/**
+ * Brings a document that was read from a file into the schema's form: canonical spelling of keys,
+ * weak conversion of scalars, lists where one value was given, durations in milliseconds. Unknown
+ * keys are warnings, unusable values errors, both with their place.
+ */
+import { configError } from "../errors.ts";
+import { isDocMap, ownKey, setKey } from "./document.ts";
+import type { DocMap, DocValue, Reading } from "./document.ts";
+import { parseGoBool } from "./metadata.ts";
+import { parseDuration } from "./net.ts";
+import type { Field, Fields } from "./schema.ts";
+import { didYouMean } from "./suggest.ts";
+
+interface Spot {
+  /** Of the value, for messages. */
+  readonly place: string;
+  readonly path: string;
+}
+
+/** A copy of `map` in the form of `fields`. */
+export function normalizeMap(map: DocMap, fields: Fields, reading: Reading, path = ""): DocMap {
+  const byLower = new Map(Object.keys(fields).map((key) => [key.toLowerCase(), key]));
+  const result: DocMap = {};
+  reading.places.copy(map, result);
+  for (const [written, value] of Object.entries(map)) {
+    const place = reading.places.of(map, written);
+    const key = byLower.get(written.toLowerCase());
+    const field = key === undefined ? undefined : fields[key];
+    if (key === undefined || field === undefined) {
+      const hint = didYouMean(written, Object.keys(fields));
+      reading.warn(place, `${path}${written} is no key of the configuration${hint}`);
+      continue;
+    }
+    if (ownKey(result, key) !== undefined) throw configError(place, `${path}${key} is given twice`);
+    if (value === null) continue;
+    setKey(result, key, normalizeValue(value, field, reading, { place, path: path + key }));
+    reading.places.setKey(result, key, place);
+  }
+  return result;
+}
+
+function normalizeValue(value: DocValue, field: Field, reading: Reading, spot: Spot): DocValue {
+  switch (field.kind) {
+    case "any":
+      return value;
+    case "metadata":
+      if (!isDocMap(value)) throw wrong(spot, value, "is not a map of keys and values");
+      return reading.compat ? lowerKeys(value) : value;
+    case "object":
+      if (!isDocMap(value)) throw wrong(spot, value, "is not a map of keys and values");
+      return normalizeMap(value, field.fields, reading, `${spot.path}.`);
+    case "list":
+      return toList(value, field.of, reading, spot);
+    case "string":
+      return toText(value, spot);
+    case "int":
+      return toInt(value, spot);
+    case "bool":
+      return toBool(value, spot);
+    case "duration":
+      return toDurationMs(value, reading, spot);
+  }
+}
+
+function wrong(spot: Spot, value: DocValue, why: string): Error {
+  const text = JSON.stringify(value);
+  const clipped = text.length > 80 ? text.slice(0, 80) + "…" : text;
+  return configError(spot.place, `${spot.path}: ${clipped} ${why}`);
+}
+
+/** A single value counts as a list of one; a text for a list of texts may have commas. */
+function toList(value: DocValue, of: Field, reading: Reading, spot: Spot): DocValue[] {
+  const items = Array.isArray(value)
+    ? value
+    : of.kind === "string" && typeof value === "string"
+      ? value.split(",").filter((item) => item !== "")
+      : [value];
+  return items.flatMap((item, index) => {
+    if (item === null) return [];
+    const place = (isDocMap(item) ? reading.places.of(item) : "") || spot.place;
+    return [normalizeValue(item, of, reading, { place, path: `${spot.path}[${index}]` })];
+  });
+}
+
+function toText(value: DocValue, spot: Spot): string {
+  if (typeof value === "string") return value;
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  throw wrong(spot, value, "is not a text");
+}
+
+function toInt(value: DocValue, spot: Spot): number {
+  if (typeof value === "boolean") return Number(value);
+  const number = typeof value === "string" && /^[+-]?\d+$/.test(value) ? Number(value) : value;
+  if (typeof number === "number" && Number.isSafeInteger(number)) return number;
+  throw wrong(spot, value, "is not a whole number");
+}
+
+function toBool(value: DocValue, spot: Spot): boolean {
+  if (typeof value === "boolean") return value;
+  if (typeof value === "number") return value !== 0;
+  const parsed = typeof value === "string" ? parseGoBool(value) : undefined;
+  if (parsed === undefined) throw wrong(spot, value, "is not true or false");
+  return parsed;
+}
+
+function toDurationMs(value: DocValue, reading: Reading, spot: Spot): number {
+  if (typeof value === "number") return reading.compat ? value / 1e6 : value * 1000;
+  const ms = typeof value === "string" ? parseDuration(value) : undefined;
+  if (ms === undefined) throw wrong(spot, value, "is not a duration (such as 30s or 1m30s)");
+  return ms;
+}
+
+/** GOST's file reader lower-cases every key, also of free maps. */
+function lowerKeys(value: DocValue): DocValue {
+  if (Array.isArray(value)) return value.map(lowerKeys);
+  if (!isDocMap(value)) return value;
+  const result: DocMap = {};
+  for (const [key, item] of Object.entries(value)) {
+    setKey(result, key.toLowerCase(), lowerKeys(item));
+  }
+  return result;
+}

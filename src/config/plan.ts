@@ -1,0 +1,80 @@
+/** What a configuration would make, line by line, for --dry-run. Passwords are left out. */
+import type { Config, HopConfig, ServiceConfig } from "./model.ts";
+import { metaString } from "./metadata.ts";
+import { formatCidr, formatIp, subtractNet } from "./net.ts";
+import type { Cidr } from "./net.ts";
+import { tungoOptions } from "./tungo.ts";
+import type { Route, TungoOptions } from "./tungo.ts";
+
+/** The routes into the device after the excluded networks were cut out. */
+export function effectiveRoutes(options: TungoOptions): Route[] {
+  return options.routes.flatMap((route) =>
+    subtractNet(route.dst, options.excludes).map((dst) => ({ ...route, dst })),
+  );
+}
+
+/** One line for each device, address, route, socket and hop. */
+export function planOf(config: Config): string[] {
+  const used = new Set<string>();
+  const lines = config.services.flatMap((service) => {
+    const chain = service.handler.chain ?? service.listener.chain;
+    if (chain !== undefined) used.add(chain);
+    return service.handler.type === "tungo" ? devicePlan(service) : socketPlan(service);
+  });
+  for (const chain of config.chains) {
+    if (!used.has(chain.name)) continue;
+    const hops = chain.hops.map(hopText);
+    lines.push(`chain ${chain.name}: ${hops.join(" -> ")}`);
+  }
+  return lines;
+}
+
+function devicePlan(service: ServiceConfig): string[] {
+  const { options } = tungoOptions(service);
+  const { name, mtu, vnet, nets, dns, chain } = options;
+  const routes = effectiveRoutes(options);
+  const source = options.tunFd === undefined ? "" : ` from descriptor ${options.tunFd}`;
+  const bare = nets.length === 0 && routes.length === 0;
+  return [
+    `service ${service.name}: device ${name}${source}, mtu ${mtu}, vnet ${vnet ? "on" : "off"}`,
+    ...nets.map((net) => `  address ${formatCidr(net)} dev ${name}`),
+    `  link ${name} up${bare ? " (addresses and routes are yours to set)" : ""}`,
+    ...routes.map((route) => `  route ${routeText(route.dst, route)} dev ${name}`),
+    ...options.excludes.map((net) => `  not routed: ${formatCidr(net)}`),
+    ...dns.map((address) => `  dns ${formatIp(address)}`),
+    `  flows go ${chain === undefined ? directText(options) : `through ${chain}`}`,
+  ];
+}
+
+function routeText(dst: Cidr, route: Route): string {
+  const via = route.gw === undefined ? "" : ` via ${formatIp(route.gw)}`;
+  return formatCidr(dst) + via;
+}
+
+function directText(options: TungoOptions): string {
+  return `direct${outText(options.interface, options.soMark)}`;
+}
+
+function outText(device: string | undefined, mark: number | undefined): string {
+  const by = device === undefined || device === "" ? "" : ` by ${device}`;
+  return by + (mark === undefined ? "" : ` with mark ${mark}`);
+}
+
+function socketPlan(service: ServiceConfig): string[] {
+  const { handler, listener, name, addr, metadata } = service;
+  const auth = handler.auths === undefined ? "no authentication" : "with authentication";
+  const way = handler.chain === undefined ? "direct" : `through ${handler.chain}`;
+  const by = outText(metaString(metadata, "interface"), undefined);
+  return [
+    `service ${name}: ${handler.type} on ${listener.type} ${addr}, ${auth}`,
+    `  flows go ${way}${handler.chain === undefined ? by : ""}`,
+  ];
+}
+
+function hopText(hop: HopConfig): string {
+  const by = outText(metaString(hop.metadata, "interface"), undefined);
+  const nodes = hop.nodes.map(
+    (node) => `${node.connector.type}+${node.dialer.type}://${node.addr}`,
+  );
+  return `${nodes.join(" or ")}${by}`;
+}
