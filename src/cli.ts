@@ -6,23 +6,29 @@
  */
 import { EXIT_DEFECT, EXIT_OK, TsgostError, codeOf, messageOf, usageError } from "./errors.ts";
 
+type Run = (argv: readonly string[]) => Promise<number>;
+
 interface Command {
   readonly summary: string;
-  load(): Promise<{ run(argv: readonly string[]): Promise<number> }>;
+  readonly load: () => Promise<Run>;
 }
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   tungo: {
     summary: "serve a TUN device through a chain of servers, or direct",
-    load: () => import("./commands/tungo.ts"),
+    load: async () => (await import("./commands/tungo.ts")).run,
   },
   relay: {
     summary: "serve the relay protocol: the other end",
-    load: () => import("./commands/relay.ts"),
+    load: async () => (await import("./commands/relay.ts")).run,
   },
   check: {
     summary: "check configuration files",
-    load: () => import("./commands/check.ts"),
+    load: async () => (await import("./commands/check.ts")).run,
+  },
+  demo: {
+    summary: "show in namespaces of this machine that it works",
+    load: async () => (await import("./commands/demo.ts")).runDemo,
   },
 };
 
@@ -42,7 +48,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const hint = didYouMean(name, Object.keys(COMMANDS));
     throw usageError(`there is no command ${JSON.stringify(name)}${hint || " (see --help)"}`);
   }
-  const { run } = await command.load();
+  const run = await command.load();
   return run(first === "help" ? ["--help"] : rest);
 }
 

@@ -1,0 +1,45 @@
+/** GOST's own form of the command line: `tsgost -L … -F … -C …`. */
+import { parseFlags } from "../config/flags.ts";
+import type { Flags } from "../config/flags.ts";
+import { loadDocument, modelOf } from "../config/load.ts";
+import { printDocument } from "../config/print.ts";
+import { EXIT_OK, usageError } from "../errors.ts";
+import { printOut, printWarnings, startLoaded, versionLine } from "./common.ts";
+import { programHelp } from "./help.ts";
+
+/** `commands` are name and summary of the sub-commands, for the help. */
+export async function run(
+  argv: readonly string[],
+  commands: readonly (readonly [string, string])[],
+): Promise<number> {
+  const flags = parseFlags(argv);
+  if (flags.help) {
+    printOut(programHelp(commands));
+    return EXIT_OK;
+  }
+  if (flags.version) {
+    printOut(versionLine());
+    return EXIT_OK;
+  }
+  if (flags.print !== "") return printConfiguration(flags);
+  if (flags.compat) {
+    throw usageError("--compat is for -O only; to serve as GOST does would open or leak");
+  }
+  const loaded = loadDocument(flags, process.env);
+  if (flags.reloadMs > 0) loaded.reading.warn("-R", "reading again has no effect yet");
+  return startLoaded(loaded, { dryRun: flags.dryRun, strict: flags.strict });
+}
+
+function printConfiguration(flags: Flags): number {
+  const word = flags.print.toLowerCase();
+  if (word !== "yaml" && word !== "json" && !flags.compat) {
+    throw usageError(`-O ${JSON.stringify(flags.print)} is not yaml or json`);
+  }
+  const loaded = loadDocument(flags, process.env);
+  // GOST prints what it would refuse to start; we do so only when asked to answer as GOST.
+  if (!flags.compat) modelOf(loaded);
+  printWarnings(loaded);
+  const format = word === "json" ? "json" : "yaml";
+  printOut(printDocument(loaded.document, { format, showSecrets: flags.showSecrets }));
+  return EXIT_OK;
+}
