@@ -56,6 +56,9 @@ export class TcpPeer {
   #sndScale = 0;
   #rcvScale = 0;
   #hasTs = false;
+  #isServer = false;
+  /** Our SYN-ACK was not acknowledged yet. */
+  #isUnconfirmed = false;
   #tsRecent = 0;
   #farEdge = -1;
   #heardUs = 0;
@@ -81,6 +84,26 @@ export class TcpPeer {
   connect(nowUs: number): void {
     this.state = "syn-sent";
     this.#sendSyn(nowUs);
+  }
+
+  /** The other side of an opening, so that two peers can be tried on each other. */
+  answer(syn: Uint8Array, nowUs: number): void {
+    const { vnetBytes = 0, timestamps, wscale } = this.setup;
+    const seen = expectTcp(syn, { vnetBytes });
+    this.#must(seen.flags === "S", `${seen.flags} is no SYN`);
+    this.state = "open";
+    this.#isServer = true;
+    this.#isUnconfirmed = true;
+    this.#irs = seen.seq;
+    this.#hasTs = timestamps === true && seen.ts !== undefined;
+    this.#tsRecent = seen.ts?.[0] ?? 0;
+    if (seen.wscale !== undefined && wscale !== undefined) {
+      this.#sndScale = Math.min(seen.wscale, 14);
+      this.#rcvScale = Math.min(wscale, 14);
+    }
+    this.receiver.edge = Math.min(WINDOW_MAX, this.receiver.bufferBytes);
+    this.#startSending(seen, seen.mss ?? MSS_DEFAULT);
+    this.#sendSynAck(seen, nowUs);
   }
 
   write(bytes: Uint8Array): void {
@@ -131,7 +154,7 @@ export class TcpPeer {
 
   /** Packets to put on the link now. */
   take(nowUs: number): Uint8Array[] {
-    if (this.state === "open") {
+    if (this.state === "open" && !this.#isUnconfirmed) {
       for (let piece = this.sender.next(nowUs); piece; piece = this.sender.next(nowUs)) {
         this.#emitPiece(piece, nowUs);
       }
@@ -162,6 +185,17 @@ export class TcpPeer {
     const window = Math.min(WINDOW_MAX, this.receiver.bufferBytes);
     this.#synAtUs = nowUs + 1_000_000 * 2 ** this.#synTries++;
     this.#packet({ flags: "S", seq: this.#iss, ack: 0, window, options });
+  }
+
+  #sendSynAck(seen: TcpSeen, nowUs: number): void {
+    const { mtu = 1500, wscale } = this.setup;
+    const options: TcpOptions = { mss: mtu - (seen.family === 4 ? 40 : 60) };
+    if (this.sender.hasSack) options.sackOk = true;
+    if (seen.wscale !== undefined && wscale !== undefined) options.wscale = wscale;
+    if (this.#hasTs) options.ts = [this.#stamp(nowUs), this.#tsRecent];
+    const window = Math.min(WINDOW_MAX, this.receiver.bufferBytes);
+    const ack = seqAdd(this.#irs, 1);
+    this.#packet({ flags: "SA", seq: this.#iss, ack, window, options });
   }
 
   #emitPiece({ off, bytes, fin }: Piece, nowUs: number): void {
@@ -275,10 +309,12 @@ export class TcpPeer {
     }
     if (seen.flags.includes("S")) {
       this.#must(seen.seq === this.#irs, "a second SYN-ACK has another sequence number");
-      this.#ackNow = true;
+      if (this.#isServer) this.#sendSynAck(seen, nowUs);
+      else this.#ackNow = true;
       return;
     }
     this.#must(seen.flags.includes("A"), "a segment without ACK");
+    this.#isUnconfirmed = false;
     this.#judgeOptions(seen);
     this.#judgeData(seen, off);
     if (seen.ts !== undefined) {
