@@ -5,6 +5,7 @@
 import {
   CFG_GATEWAY_4,
   CFG_GATEWAY_6,
+  CFG_OWN_6,
   CONFIG_BASE,
   DROP_ICMP_LIMIT,
   REJECT_HOST_UNREACHABLE,
@@ -90,6 +91,8 @@ export function emitError(
   if (isV4 ? !isAnswerable4(quote, quoteLen) : !isAnswerable6(quote, quoteLen, typeAndCode)) {
     return false;
   }
+  const src = errorSource(family, typeAndCode, quote);
+  if (src == 0) return false;
   if (!takeToken(isV4 ? BUCKET_ICMP4 : BUCKET_ICMP6)) {
     count(DROP_ICMP_LIMIT);
     return false;
@@ -99,9 +102,6 @@ export function emitError(
   const kept = keepUntilTxDone(quote, bytes);
   if (kept == 0) return false;
   const proto = isV4 ? PROTO_ICMP : PROTO_ICMP6;
-  const src = speaksForGateway(family, typeAndCode)
-    ? gateway(family, quote)
-    : quoteDst(family, quote);
   const l4 = beginPacket(family, src, quote + (isV4 ? 12 : 8), proto, ICMP_HEADER_BYTES);
   if (l4 == 0) return false;
   putIcmp(l4, type, typeAndCode & 255, rest);
@@ -122,15 +122,24 @@ function speaksForGateway(family: u32, typeAndCode: u32): bool {
   return typeAndCode >> 8 == ICMP6_UNREACHABLE && (typeAndCode & 255) != 4;
 }
 
-/** The configured gateway's address, or the destination's if there is none. */
-function gateway(family: u32, quote: usize): usize {
-  const at = CONFIG_BASE + ((family == 4 ? CFG_GATEWAY_4 : CFG_GATEWAY_6) << 2);
-  const isSet = family == 4 ? load<u32>(at) != 0 : (load<u64>(at) | load<u64>(at, 8)) != 0;
-  return isSet ? at : quoteDst(family, quote);
+/**
+ * Who speaks: the destination of the packet, or the configured gateway where a router may. A group
+ * never does (RFC 4443 §2.2): then it is the gateway or the device's own address, else nobody (0).
+ */
+function errorSource(family: u32, typeAndCode: u32, quote: usize): usize {
+  const dst = quote + (family == 4 ? 16 : 24);
+  const isGroup = family == 6 && isIpv6Multicast(dst);
+  if (!isGroup && !speaksForGateway(family, typeAndCode)) return dst;
+  const gateway = configured(family, family == 4 ? CFG_GATEWAY_4 : CFG_GATEWAY_6);
+  if (gateway != 0) return gateway;
+  return isGroup ? configured(family, CFG_OWN_6) : dst;
 }
 
-function quoteDst(family: u32, quote: usize): usize {
-  return quote + (family == 4 ? 16 : 24);
+/** Where a configured address lies, or 0 if it is not set. */
+function configured(family: u32, word: u32): usize {
+  const at = CONFIG_BASE + (word << 2);
+  const isSet = family == 4 ? load<u32>(at) != 0 : (load<u64>(at) | load<u64>(at, 8)) != 0;
+  return isSet ? at : 0;
 }
 
 /** RFC 1122 §3.2.2: no error about errors, later fragments, groups, or impossible sources. */
@@ -145,7 +154,10 @@ function isAnswerable4(quote: usize, quoteLen: u32): bool {
   return quoteLen > headerLen && !isIcmpError(4, load<u8>(quote + headerLen));
 }
 
-/** RFC 4443 §2.4(e), with its two exceptions for groups. */
+/**
+ * RFC 4443 §2.4(e), with its two exceptions for groups. Later fragments are not answered either,
+ * except where RFC 8200 §4.5 wants it: an impossible length or offset of the fragment itself.
+ */
 function isAnswerable6(quote: usize, quoteLen: u32, typeAndCode: u32): bool {
   if (quoteLen < IPV6_HEADER_BYTES || !isIpv6SourceFine(quote + 8)) return false;
   const isAboutOption = typeAndCode == typeCode(ICMP6_PARAMETER, 2);
@@ -163,7 +175,8 @@ function isAnswerable6(quote: usize, quoteLen: u32, typeAndCode: u32): bool {
       next == PROTO_HOP_BY_HOP || next == PROTO_DESTINATION || next == PROTO_ROUTING;
     if (!isExtension && next != PROTO_FRAGMENT) return true;
     if (off + 8 > quoteLen) return true;
-    if (next == PROTO_FRAGMENT && (be16(quote + off + 2) & 0xfff8) != 0) return false;
+    const isLater = next == PROTO_FRAGMENT && (be16(quote + off + 2) & 0xfff8) != 0;
+    if (isLater && typeAndCode != typeCode(ICMP6_PARAMETER, 0)) return false;
     next = load<u8>(quote + off);
     off += isExtension ? (<u32>load<u8>(quote + off, 1) + 1) << 3 : 8;
   }
