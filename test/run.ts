@@ -15,7 +15,7 @@ import type { Report } from "./kit/suite.ts";
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const PARALLEL = 2;
-const SERIAL = ["e2e", "sys", "tun"];
+const SERIAL = ["e2e", "package", "sys", "tun"];
 const FILE_TIMEOUT_MS = 600_000;
 const CHECK_TIMEOUT_MS = 600_000;
 /** How long a process may live on after its last test: longer means it left something open. */

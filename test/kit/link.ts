@@ -1,6 +1,6 @@
 /**
- * One direction of a link in virtual time: delay, jitter, loss, duplication, reordering, bit flips, a
- * rate with a bounded queue. Everything comes from one seed.
+ * One direction of a link in virtual time: delay, jitter, loss, duplication, reordering, bit flips,
+ * a rate with a bounded queue. Everything comes from one seed.
  */
 import type { Random } from "./random.ts";
 

@@ -1,7 +1,7 @@
 /**
  * The sending half of the test peer: a plain Reno sender with SACK holes, RTO and window probes
- * (RFC 5681, RFC 6298, RFC 6675 in small). All positions are offsets in the stream, 0 the first byte
- * after the SYN; a FIN takes the offset after the last byte.
+ * (RFC 5681, RFC 6298, RFC 6675 in small). All positions are offsets in the stream, 0 the first
+ * byte after the SYN; a FIN takes the offset after the last byte.
  */
 
 export interface Piece {

@@ -1,11 +1,11 @@
 /**
- * A small client TCP for tests, written from the RFCs and apart from `assembly/`: one connection, in
- * virtual time, packets in and out as bytes. It also judges what it receives: options only as agreed,
- * no data beyond the window offered, acknowledgements of sent data alone, a right edge that never
- * moves left. A breach throws.
+ * A small client TCP for tests, written from the RFCs and apart from `assembly/`: one connection,
+ * in virtual time, packets in and out as bytes. It also judges what it receives: options only as
+ * agreed, no data beyond the window offered, acknowledgements of sent data alone, a right edge that
+ * never moves left. A breach throws.
  *
- * Use: `connect`, then in a loop `receive(packet)`, `poll(now)`, `take(now)`; `deadline()` says when
- * next. `write`, `finish`, `read`, `reset` are the application's calls.
+ * Use: `connect`, then in a loop `receive(packet)`, `poll(now)`, `take(now)`; `deadline()` says
+ * when next. `write`, `finish`, `read`, `reset` are the application's calls.
  */
 import { seqAdd, seqDiff } from "./bytes.ts";
 import { expectTcp, type TcpSeen } from "./expect.ts";

@@ -1,6 +1,6 @@
 /**
- * The README's tables say what the sources say: the core's options, counters and drop reasons, error
- * codes, exit codes, and the names of files it points at.
+ * The README's tables say what the sources say: the core's options, counters and drop reasons,
+ * error codes, exit codes, and the names of files it points at.
  */
 import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";

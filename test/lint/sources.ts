@@ -65,6 +65,8 @@ export interface Import {
   readonly to: string;
   readonly own: boolean;
   readonly typeOnly: boolean;
+  /** Not imported but named, as something to run: a worker, a program. */
+  readonly isNamed: boolean;
 }
 
 /** A relative specifier to the file it means: as written, with .ts, or .js standing for .ts. */
@@ -87,19 +89,23 @@ function isTypeOnly(node: ts.ImportDeclaration | ts.ExportDeclaration): boolean 
 /** Static and dynamic imports, re-exports, and strings that name one of our files (workers). */
 export function importsOf(path: string): Import[] {
   const found: Import[] = [];
-  const add = (specifier: string, typeOnly: boolean): void => {
+  const add = (specifier: string, typeOnly: boolean, isNamed: boolean): void => {
     const own = specifier.startsWith(".");
     const to = own ? target(path, specifier) : specifier;
-    if (to !== undefined) found.push({ from: path, to, own, typeOnly });
+    if (to !== undefined) found.push({ from: path, to, own, typeOnly, isNamed });
   };
   walk(parse(path), (node) => {
     const declared = ts.isImportDeclaration(node) || ts.isExportDeclaration(node);
     if (declared && node.moduleSpecifier !== undefined) {
       const { text } = node.moduleSpecifier as ts.StringLiteral;
-      add(text, isTypeOnly(node));
+      add(text, isTypeOnly(node), false);
     } else if (ts.isStringLiteral(node) && /^\.\.?\/.*\.[jt]s$/.test(node.text)) {
       const parent = node.parent;
-      if (!ts.isImportDeclaration(parent) && !ts.isExportDeclaration(parent)) add(node.text, false);
+      const isDynamic =
+        ts.isCallExpression(parent) && parent.expression.kind === ts.SyntaxKind.ImportKeyword;
+      if (!ts.isImportDeclaration(parent) && !ts.isExportDeclaration(parent)) {
+        add(node.text, false, !isDynamic);
+      }
     }
   });
   return found;

@@ -1,6 +1,7 @@
 /**
  * Runs simulations: `npm run sim -- [--seeds N] [--from S] [--seed S [--trace]] [--build NAME]`.
- * Prints a line for each failing seed with the command that repeats it; exit code 1 if there is one.
+ * Prints a line for each failing seed with the command that repeats it; exit code 1 if there is
+ * one.
  */
 import { parseArgs } from "node:util";
 import { BUILDS, type Build } from "../kit/core.ts";

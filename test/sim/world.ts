@@ -1,8 +1,8 @@
 /**
  * The simulation: the core between clients on lossy links and a host, in virtual time. Each step
- * delivers what is due, lets everybody act, and asserts the invariants: streams are prefixes of what
- * was sent (client, host), windows hold (peer), pools balance, nothing traps. At the end every flow
- * has ended and every pool is at its level. One seed gives one run, bit for bit.
+ * delivers what is due, lets everybody act, and asserts the invariants: streams are prefixes of
+ * what was sent (client, host), windows hold (peer), pools balance, nothing traps. At the end every
+ * flow has ended and every pool is at its level. One seed gives one run, bit for bit.
  */
 import { createHash } from "node:crypto";
 import * as abi from "../../assembly/abi.ts";
