@@ -275,7 +275,8 @@ export async function runDemo(argv: readonly string[]): Promise<number> {
     await Promise.race([perform(stage, world), stage.stopped]);
   } catch (error) {
     if (!stage.ending) report.note(error instanceof Error ? error.message : String(error));
-    report.failed++;
+    // A check that failed has told why already.
+    if (report.failed === 0) report.failed++;
   }
   await removeAll(stage);
   if (stage.ending && !options.keep) return EXIT_SYSTEM;

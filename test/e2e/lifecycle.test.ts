@@ -1,4 +1,5 @@
 /** The device and the process: their end, their loss, and what stays behind (nothing). */
+import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
 import {
   canRun,
@@ -127,6 +128,21 @@ test("--dry-run prints device, addresses, routes and chain, and makes none", asy
   assert.match(stdout, /relay/);
   assert.not.match(stdout, /secret/);
   assert.equal(await inventory(scene.world.gateway), empty);
+});
+
+test("--tun-fd serves a device that somebody else made, and leaves it to him", async () => {
+  const { gateway } = scene.world;
+  const launcher = fileURLToPath(new URL("../kit/tun-fd.ts", import.meta.url));
+  const node = [process.execPath, "--import", import.meta.resolve("tsx"), launcher, "handed"];
+  const tsgost = cliCommand("tungo", "--tun-fd", "3", "--interface", "wan0");
+  const running = await gateway.start([...node, ...tsgost]);
+  const ready = (): boolean => running.lines.some((line) => line.includes('"msg":"ready"'));
+  assert.ok(await until(ready, 20_000), running.lines.join("\n"));
+  await gateway.ip("link set handed up", "route add 203.0.113.0/24 dev handed");
+  assert.ok(await until(echoes, 5_000), running.lines.join("\n"));
+  await running.signal("SIGTERM");
+  assert.is((await running.ended).code, 0);
+  assert.equal(await inventory(gateway), empty);
 });
 
 test("without --net and routes the device is up, and addresses are the caller's", async () => {
