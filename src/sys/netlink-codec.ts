@@ -158,13 +158,11 @@ function networkBytes(net: Prefix): Uint8Array {
   });
 }
 
-interface Request {
-  readonly type: number;
-  readonly flags: number;
-  readonly seq: number;
-}
-
-function build(request: Request, fixed: Uint8Array, attributes: readonly Attribute[]): Uint8Array {
+function build(
+  request: Omit<Message, "body">,
+  fixed: Uint8Array,
+  attributes: readonly Attribute[],
+): Uint8Array {
   let size = HEADER_BYTES + align(fixed.length);
   for (const [, value] of attributes) size += align(ATTRIBUTE_BYTES + value.length);
   const bytes = new Uint8Array(size);
@@ -200,8 +198,8 @@ function linkPart(index: number, flags: number, change: number): Uint8Array {
 
 /** Asks for one link. */
 export function getLink(seq: number, name: string): Uint8Array {
-  const request = { type: RTM_GETLINK, flags: FLAG_ACK, seq };
-  return build(request, linkPart(0, 0, 0), [[IFLA_IFNAME, text(name)]]);
+  const named: Attribute = [IFLA_IFNAME, text(name)];
+  return build({ type: RTM_GETLINK, flags: FLAG_ACK, seq }, linkPart(0, 0, 0), [named]);
 }
 
 /** Asks for all links. */
@@ -238,11 +236,12 @@ export function changeAddress(
   fixed[1] = address.prefix;
   fixed[2] = address.family === 6 && action === "add" ? IFA_F_NODAD : 0;
   new DataView(fixed.buffer).setUint32(4, index, LITTLE);
-  const attributes: Attribute[] = [[IFA_LOCAL, bytes]];
-  attributes.push([IFA_ADDRESS, bytes]);
   const add = action === "add";
   const flags = add ? FLAG_ACK | FLAG_CREATE | FLAG_REPLACE : FLAG_ACK;
-  return build({ type: add ? RTM_NEWADDR : RTM_DELADDR, flags, seq }, fixed, attributes);
+  return build({ type: add ? RTM_NEWADDR : RTM_DELADDR, flags, seq }, fixed, [
+    [IFA_LOCAL, bytes],
+    [IFA_ADDRESS, bytes],
+  ]);
 }
 
 /** rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, all u8; flags u32. */
@@ -360,13 +359,8 @@ function readLink(body: DataView): Link | undefined {
 
 /** All links told in an answer. */
 export function readLinks(bytes: Uint8Array): Link[] {
-  const links: Link[] = [];
-  for (const message of messages(bytes)) {
-    if (message.type !== RTM_NEWLINK) continue;
-    const link = readLink(message.body);
-    if (link !== undefined) links.push(link);
-  }
-  return links;
+  const told = [...messages(bytes)].filter((message) => message.type === RTM_NEWLINK);
+  return told.map(({ body }) => readLink(body)).filter((link) => link !== undefined);
 }
 
 /** What a monitor read. */

@@ -57,6 +57,7 @@ uint32_t read_name(const struct sockaddr_storage *name, uint8_t *address, uint16
 
 /* What a socket is to be made of; `missing` values are left to the kernel. */
 typedef struct wish {
+  bool stream;
   char device[IFNAMSIZ];
   bool has_mark;
   uint32_t mark;
@@ -119,7 +120,7 @@ static int bind_local(int fd, uint32_t family, const wish *w) {
   if (w->local == NULL && w->port == 0) return 0;
   if (w->local != NULL && w->local_len != (family == 4 ? 4 : 16)) return EAFNOSUPPORT;
   /* With a free choice of port the kernel chooses at connect, per destination. */
-  if (w->port == 0) set_int(fd, IPPROTO_IP, KERNEL_IP_BIND_ADDRESS_NO_PORT, 1);
+  if (w->port == 0 && w->stream) set_int(fd, IPPROTO_IP, KERNEL_IP_BIND_ADDRESS_NO_PORT, 1);
   unsigned len = make_name(&name, family, w->local == NULL ? any : w->local, (uint16_t)w->port);
   return bind(fd, (struct sockaddr *)&name, len) == 0 ? 0 : errno;
 }
@@ -174,7 +175,8 @@ static napi_value make_socket(napi_env env, napi_callback_info info) {
   if (!read_wish(env, values[2], &w)) return NULL;
   int kind;
   int protocol = 0;
-  if (strcmp(type, "stream") == 0) kind = SOCK_STREAM;
+  w.stream = strcmp(type, "stream") == 0;
+  if (w.stream) kind = SOCK_STREAM;
   else if (strcmp(type, "dgram") == 0) kind = SOCK_DGRAM;
   else if (strcmp(type, "ping") == 0) kind = SOCK_DGRAM, protocol = IPPROTO_ICMP;
   else if (strcmp(type, "raw-icmp") == 0) kind = SOCK_RAW, protocol = IPPROTO_ICMP;
