@@ -15,6 +15,17 @@ const memory = new TestMemory(native);
 const END = memory.buffer.byteLength;
 const { EBADF, EFAULT, EINVAL } = constants.errno;
 
+/** Node's types have no WebAssembly without those of a browser. */
+interface WasmMemory {
+  readonly buffer: ArrayBuffer;
+  grow(pages: number): number;
+}
+const { Memory } = (
+  globalThis as unknown as {
+    WebAssembly: { Memory: new (sizes: { initial: number; maximum: number }) => WasmMemory };
+  }
+).WebAssembly;
+
 /** Addresses that must never be touched. */
 const BAD = [0, END, END - 1, 0xffffffff, 0xfffffff8];
 
@@ -47,7 +58,7 @@ test("no region, a detached one and a detached buffer are refused", () => {
 });
 
 test("growing WebAssembly memory makes its old region unusable, not unsafe", () => {
-  const wasm = new WebAssembly.Memory({ initial: 100, maximum: 200 });
+  const wasm = new Memory({ initial: 100, maximum: 200 });
   const region = native.attach(wasm.buffer);
   wasm.grow(1);
   assert.is(native.tunRead(region, 0, abi.RX_BASE, 1), -EFAULT);

@@ -1,6 +1,7 @@
 /** What the tests of the system layer share: memory with the core's layout, sockets, namespaces. */
 import { spawn } from "node:child_process";
-import { existsSync, readlinkSync } from "node:fs";
+import { closeSync, existsSync, openSync, readlinkSync } from "node:fs";
+import type { Socket } from "node:net";
 import * as abi from "../../assembly/abi.ts";
 import type { Native } from "../../src/sys/native.ts";
 
@@ -119,15 +120,19 @@ export function noDevices(): string {
 
 /** Moves this thread into a network namespace of its own; answers how to end it. */
 export async function enterNamespace(native: Native): Promise<() => void> {
-  const child = spawn("unshare", ["--net", "sleep", "600"], { stdio: "ignore" });
+  // Ends with this process, whatever happens, because its input does.
+  const child = spawn("unshare", ["--net", "cat"], { stdio: ["pipe", "ignore", "ignore"] });
   const { pid } = child;
   if (pid === undefined) throw new Error("unshare cannot be run");
   const own = readlinkSync("/proc/self/ns/net");
+  const home = openSync("/proc/thread-self/ns/net", "r");
   await until("a namespace", () => readlinkSync(`/proc/${pid}/ns/net`) !== own);
   native.setNetns(`/proc/${pid}/ns/net`);
   child.unref();
+  (child.stdin as unknown as Socket).unref();
   return () => {
-    native.setNetns("/proc/1/ns/net");
+    native.setNetns(`/proc/self/fd/${home}`);
+    closeSync(home);
     child.kill("SIGKILL");
   };
 }
