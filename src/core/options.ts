@@ -68,7 +68,13 @@ export const CORE_OPTIONS: readonly CoreOption[] = [
     [40, 1, 500],
     "longest delay of an acknowledgement",
   ),
-  option("rtoInitial", "ms", abi.CFG_RTO_INITIAL_MS, [1000, 10, 60_000], "RTO before a measurement"),
+  option(
+    "rtoInitial",
+    "ms",
+    abi.CFG_RTO_INITIAL_MS,
+    [1000, 10, 60_000],
+    "RTO before a measurement",
+  ),
   option("rtoMin", "ms", abi.CFG_RTO_MIN_MS, [200, 10, 60_000], "lower bound of the RTO"),
   option("rtoMax", "ms", abi.CFG_RTO_MAX_MS, [60_000, 1000, 600_000], "upper bound of the RTO"),
   option(
@@ -159,9 +165,21 @@ export const CORE_OPTIONS: readonly CoreOption[] = [
   ),
   option("icmpRate", "count", abi.CFG_ICMP_RATE, [200, 0, 1e6], "ICMP errors a second and family"),
   option("icmpBurst", "count", abi.CFG_ICMP_BURST, [50, 1, 1e6], "burst of ICMP errors"),
-  option("echoRate", "count", abi.CFG_ECHO_RATE, [1000, 0, 1e6], "echo replies a second and family"),
+  option(
+    "echoRate",
+    "count",
+    abi.CFG_ECHO_RATE,
+    [1000, 0, 1e6],
+    "echo replies a second and family",
+  ),
   option("echoBurst", "count", abi.CFG_ECHO_BURST, [200, 1, 1e6], "burst of echo replies"),
-  option("rstRate", "count", abi.CFG_RST_RATE, [1000, 0, 1e6], "RSTs to strays a second and family"),
+  option(
+    "rstRate",
+    "count",
+    abi.CFG_RST_RATE,
+    [1000, 0, 1e6],
+    "RSTs to strays a second and family",
+  ),
   option("rstBurst", "count", abi.CFG_RST_BURST, [200, 1, 1e6], "burst of RSTs to strays"),
   option(
     "reassembly4",
