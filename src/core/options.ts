@@ -26,19 +26,20 @@ const HOUR_MS = 3_600_000;
 const DAY_MS = 86_400_000;
 const GIB = 1024 ** 3;
 
+/** The first of `names` is the key, the others are aliases. */
 function option(
-  key: string,
+  names: string | readonly [string, ...string[]],
   kind: OptionKind,
   word: number,
   [value, min, max]: readonly [number, number, number],
   help: string,
-  aliases: readonly string[] = [],
 ): CoreOption {
+  const [key, ...aliases] = typeof names === "string" ? [names] : names;
   return { key, kind, word, default: value, min, max, help, aliases };
 }
 
 export const CORE_OPTIONS: readonly CoreOption[] = [
-  option("mtu", "bytes", abi.CFG_MTU, [1420, 1280, 65535], "MTU of the device", ["tun.mtu"]),
+  option(["mtu", "tun.mtu"], "bytes", abi.CFG_MTU, [1420, 1280, 65535], "MTU of the device"),
   option("ttl", "count", abi.CFG_TTL, [64, 1, 255], "TTL and hop limit of packets sent"),
   option(
     "connect",
@@ -149,12 +150,11 @@ export const CORE_OPTIONS: readonly CoreOption[] = [
     "idle time of a mapping to port 53 without an answer",
   ),
   option(
-    "udpTimeout",
+    ["udpTimeout", "tungo.udpTimeout"],
     "ms",
     abi.CFG_UDP_TIMEOUT_MS,
     [0, 0, DAY_MS],
     "idle time of every UDP mapping, instead of the four above; 0 = those",
-    ["tungo.udpTimeout"],
   ),
   option(
     "udpMappingsPerClient",
@@ -224,12 +224,11 @@ export const CORE_OPTIONS: readonly CoreOption[] = [
     "first receive buffer of a flow",
   ),
   option(
-    "recvBufferMax",
+    ["recvBufferMax", "tcpReceiveBufferSize", "tungo.tcpReceiveBufferSize"],
     "bytes",
     abi.CFG_RECV_BUFFER_MAX_BYTES,
     [8 * 1024 ** 2, 65536, GIB],
     "largest receive buffer of a flow",
-    ["tcpReceiveBufferSize", "tungo.tcpReceiveBufferSize"],
   ),
   option(
     "sendBuffer",
@@ -239,12 +238,11 @@ export const CORE_OPTIONS: readonly CoreOption[] = [
     "first send buffer of a flow",
   ),
   option(
-    "sendBufferMax",
+    ["sendBufferMax", "tcpSendBufferSize", "tungo.tcpSendBufferSize"],
     "bytes",
     abi.CFG_SEND_BUFFER_MAX_BYTES,
     [4 * 1024 ** 2, 4096, GIB],
     "largest send buffer of a flow",
-    ["tcpSendBufferSize", "tungo.tcpSendBufferSize"],
   ),
   option(
     "bufferCap",
