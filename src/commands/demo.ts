@@ -13,7 +13,7 @@ import type { ServeOptions } from "./demo/servers.ts";
 import { startTsgost, type Tsgost } from "./demo/tsgost.ts";
 import { buildWorld, inventory, PLACES, PORTS, type World } from "./demo/world.ts";
 
-export const DEMO_HELP = `usage: tsgost demo [--size BYTES] [--keep] [--sabotage WHAT]
+export const DEMO_HELP = `Usage: tsgost demo [--size BYTES] [--keep] [--sabotage WHAT]
 
 Shows on this machine, in three network namespaces, that tsgost does what it says.
 

@@ -7,6 +7,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
 import * as abi from "../../assembly/abi.ts";
+import { COMMON_OPTIONS } from "../../src/commands/common.ts";
+import { SPEC as RELAY } from "../../src/commands/relay.ts";
+import { SPEC as TUNGO } from "../../src/commands/tungo.ts";
 import { CORE_OPTIONS, type CoreOption } from "../../src/core/options.ts";
 import * as errors from "../../src/errors.ts";
 import { suite } from "../kit/suite.ts";
@@ -50,6 +53,12 @@ export function optionRow(option: CoreOption): string {
 test("every option of the core has its row", () => {
   const missing = CORE_OPTIONS.map(optionRow).filter((row) => !readme.includes(row));
   assert.is(missing.join("\n"), "");
+});
+
+test("every option of the sub-commands is told", () => {
+  const names = [...TUNGO.options, ...RELAY.options, ...COMMON_OPTIONS].map(({ name }) => name);
+  const missing = names.filter((name) => !["F", "help"].includes(name) && !readme.includes(`\`--${name}\``));
+  assert.equal(missing, []);
 });
 
 test("every counter and drop reason of the core is told", () => {
