@@ -8,6 +8,7 @@ import { didYouMean } from "./suggest.ts";
 import { TUNGO_KEYS, TUNGO_KEYS_WITHOUT_EFFECT } from "./tungo.ts";
 
 const TCP_KEYS = split("keepalive keepalive.idle keepalive.interval keepalive.count mptcp");
+const LISTEN_KEYS = [...TCP_KEYS, ...split("maxConnections backlog")];
 const WS_KEYS = split(
   "path host header handshakeTimeout readHeaderTimeout readBufferSize writeBufferSize",
   "enableCompression backlog keepalive keepaliveInterval ttl",
@@ -30,36 +31,34 @@ const SERVICE_KEYS = split(
   "limiter.conn.out climiter rlimiter retries",
 );
 const HOP_KEYS = split("interface so_mark proxyProtocol netns");
-const NODE_KEYS = [...HOP_KEYS, ...split("weight backup maxFails failTimeout")];
+const NODE_KEYS = [...HOP_KEYS, ...split("weight backup maxFails failTimeout dialTimeout")];
 
 const HANDLER_KEYS: Readonly<Record<string, readonly string[]>> = {
   tungo: [...TUNGO_KEYS, ...TUNGO_KEYS_WITHOUT_EFFECT],
   relay: [
-    ...split("readTimeout bind nodelay udp.bufferSize udpBufferSize hash udpTimeout"),
-    ...split("udp.maxBindings connectTimeout maxConnections allow deny"),
+    ...split("readTimeout bind nodelay udp.bufferSize udpBufferSize udp.timeout udpTimeout hash"),
+    ...split("auth.anyPassword"),
     ...MUX_KEYS,
     ...SNIFFING_KEYS,
   ],
 };
 const LISTENER_KEYS: Readonly<Record<string, readonly string[]>> = {
   tungo: [...TUNGO_KEYS, ...TUNGO_KEYS_WITHOUT_EFFECT],
-  tcp: [...TCP_KEYS, "reuseport"],
+  tcp: [...LISTEN_KEYS, "reuseport"],
+  tls: [...LISTEN_KEYS, "handshakeTimeout"],
+  ws: [...LISTEN_KEYS, ...WS_KEYS],
+  wss: [...LISTEN_KEYS, ...WS_KEYS],
+};
+const CONNECTOR_KEYS: Readonly<Record<string, readonly string[]>> = {
+  relay: [...split("connectTimeout nodelay relay.network relay.grace relay.udp"), ...MUX_KEYS],
+  direct: split("action connectTimeout"),
+};
+const DIALER_KEYS: Readonly<Record<string, readonly string[]>> = {
+  tcp: TCP_KEYS,
   tls: [...TCP_KEYS, "handshakeTimeout"],
   ws: [...TCP_KEYS, ...WS_KEYS],
   wss: [...TCP_KEYS, ...WS_KEYS],
-};
-const CONNECTOR_KEYS: Readonly<Record<string, readonly string[]>> = {
-  relay: [...split("connectTimeout nodelay udp noDelay grace"), ...MUX_KEYS],
-  direct: split("action connectTimeout"),
-  virtual: split("action connectTimeout"),
-};
-const DIALER_KEYS: Readonly<Record<string, readonly string[]>> = {
-  tcp: [...TCP_KEYS, "dialTimeout"],
-  tls: [...TCP_KEYS, "handshakeTimeout", "dialTimeout"],
-  ws: [...TCP_KEYS, ...WS_KEYS, "dialTimeout"],
-  wss: [...TCP_KEYS, ...WS_KEYS, "dialTimeout"],
   direct: TCP_KEYS,
-  virtual: TCP_KEYS,
 };
 
 /** TLS and authentication keys of URLs, which are taken out before metadata is made of the rest. */

@@ -1,7 +1,7 @@
 /**
- * Users and passwords that are not written in the configuration: the first line of a file that is
- * no comment (`user [password]`), or a variable TSGOST_AUTH_… with `user[:password]`. Argv and
- * configuration files are seen by more people than these.
+ * Users and passwords that are not written in the configuration: a file with lines `user [password]`
+ * (a client presents the first, a server admits all), or a variable TSGOST_AUTH_… with
+ * `user[:password]`. Argv and configuration files are seen by more people than these.
  */
 import { readFileSync, statSync } from "node:fs";
 import { codeOf, configError, messageOf } from "../errors.ts";
@@ -9,52 +9,56 @@ import type { Auth, Place } from "./model.ts";
 
 export const AUTH_VARIABLE_PREFIX = "TSGOST_AUTH_";
 
-const FILE_BYTES_MAX = 64 * 1024;
+const FILE_BYTES_MAX = 10 * 1024 * 1024;
+const USERS_MAX = 100_000;
 
 export interface Resolved {
-  readonly auth: Auth;
+  /** At least one. */
+  readonly auths: readonly Auth[];
   readonly warning?: string;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The auth with user and password in place; throws TsgostError (exit code 2). */
-export function resolveAuth(auth: Auth, place: Place, environment: Environment): Resolved {
-  if (auth.env !== undefined) return { auth: fromEnvironment(auth, auth.env, place, environment) };
-  if (auth.file !== undefined) return fromFile(auth, auth.file, place);
-  return { auth };
+/** Users with their passwords in place; throws TsgostError (exit code 2). */
+export function resolveAuths(auth: Auth, place: Place, environment: Environment): Resolved {
+  if (auth.env !== undefined) {
+    return { auths: [fromEnvironment(auth.env, place, environment)] };
+  }
+  return auth.file === undefined ? { auths: [auth] } : fromFile(auth, auth.file, place);
 }
 
-function fromEnvironment(auth: Auth, name: string, place: Place, environment: Environment): Auth {
-  const bare = name.startsWith(AUTH_VARIABLE_PREFIX)
-    ? name.slice(AUTH_VARIABLE_PREFIX.length)
-    : name;
-  const variable = AUTH_VARIABLE_PREFIX + bare.toUpperCase().replace(/[^A-Z0-9]/g, "_");
+function fromEnvironment(name: string, place: Place, environment: Environment): Auth {
+  const word = name.toUpperCase().replace(/[^A-Z0-9]/g, "_");
+  const variable = word.startsWith(AUTH_VARIABLE_PREFIX) ? word : AUTH_VARIABLE_PREFIX + word;
   const value = environment[variable] ?? "";
   if (value === "") {
     throw configError(place, `authEnv: the variable ${variable} is not set (user:password)`);
   }
   const colon = value.indexOf(":");
-  const username = colon < 0 ? value : value.slice(0, colon);
-  return merge(auth, username, colon < 0 ? "" : value.slice(colon + 1));
+  if (colon < 0) return { username: value, password: "" };
+  return { username: value.slice(0, colon), password: value.slice(colon + 1) };
 }
 
-/** What the configuration says beside the file stays, unless it is empty. */
-function merge(auth: Auth, username: string, password: string): Auth {
-  return { username: auth.username || username, password: auth.password || password };
-}
-
+/** What the configuration says beside the file is one user more, the first. */
 function fromFile(auth: Auth, path: string, place: Place): Resolved {
-  const text = readBounded(path, place);
-  const line = text.split(/\r?\n/).find((candidate) => /^\s*[^\s#]/.test(candidate));
-  if (line === undefined) {
+  const lines = readBounded(path, place).split(/\r?\n/);
+  const users = lines.filter((line) => /^\s*[^\s#]/.test(line)).map(userOf);
+  if (users.length > USERS_MAX) {
+    throw configError(place, `authFile: ${path} has more than ${USERS_MAX} users`);
+  }
+  const own = auth.username === "" ? [] : [{ username: auth.username, password: auth.password }];
+  const auths = [...own, ...users];
+  if (auths.length === 0) {
     throw configError(place, `authFile: ${path} has no line "user password"`);
   }
+  if (!isOpen(path)) return { auths };
+  return { auths, warning: `authFile: ${path} can be read by everybody; chmod 600 it` };
+}
+
+function userOf(line: string): Auth {
   const match = /^\s*(\S+)\s*(.*?)\s*$/.exec(line);
-  const resolved = merge(auth, match?.[1] ?? "", match?.[2] ?? "");
-  if (!isOpen(path)) return { auth: resolved };
-  const warning = `authFile: ${path} can be read by everybody; chmod 600 it`;
-  return { auth: resolved, warning };
+  return { username: match?.[1] ?? "", password: match?.[2] ?? "" };
 }
 
 function readBounded(path: string, place: Place): string {

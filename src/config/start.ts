@@ -7,21 +7,29 @@ import { accessSync, constants } from "node:fs";
 import { codeOf, configError, messageOf } from "../errors.ts";
 import { isDocMap, ownKey } from "./document.ts";
 import type { DocMap, DocValue, Reading } from "./document.ts";
-import { findMeta } from "./metadata.ts";
+import { findMeta, metaBool, metaString } from "./metadata.ts";
 import type {
   Auth,
   ChainConfig,
   Config,
   HopConfig,
+  Metadata,
   NodeConfig,
   Place,
   ServiceConfig,
   TlsConfig,
 } from "./model.ts";
-import { formatIp, parseHostPort, parseIp } from "./net.ts";
-import { resolveAuth } from "./secrets.ts";
+import { parseIp } from "./net.ts";
+import { resolveAuths } from "./secrets.ts";
+import { didYouMean } from "./suggest.ts";
 import { tungoOptions } from "./tungo.ts";
-import { CONNECTORS_BUILT, DIALERS_BUILT, HANDLERS_BUILT, LISTENERS_BUILT } from "./words.ts";
+import {
+  CONNECTORS_BUILT,
+  DIALERS_BUILT,
+  HANDLERS_BUILT,
+  LISTENERS_BUILT,
+  STRATEGY_WORDS,
+} from "./words.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -43,17 +51,13 @@ export function prepareStart(input: StartInput): Config {
   for (const service of config.services) checkService(service, reading);
   checkDeviceNames(config.services);
   const used = new Set(config.services.flatMap(chainNames));
-  for (const chain of config.chains) if (used.has(chain.name)) checkChain(chain, reading);
+  for (const chain of config.chains) if (used.has(chain.name)) checkChain(chain);
   checkTlsFiles(config.tls, "tls");
-  const take = (auth: Auth, place: Place): Auth => {
-    const { auth: resolved, warning } = resolveAuth(auth, place, environment);
-    if (warning !== undefined) reading.warn(place, warning);
-    return resolved;
-  };
-  const services = config.services.map((service) => withSecrets(service, take));
-  for (const service of services) checkOpen(service, reading);
+  const secrets = secretsOf(environment, reading);
+  const services = config.services.map((service) => withSecrets(service, secrets));
+  for (const service of services) checkPasswords(service);
   const chains = config.chains.map((chain) =>
-    used.has(chain.name) ? chainWithSecrets(chain, take) : chain,
+    used.has(chain.name) ? chainWithSecrets(chain, secrets) : chain,
   );
   return { ...config, services, chains };
 }
@@ -150,6 +154,7 @@ function checkService(service: ServiceConfig, reading: Reading): void {
     throw configError(place, `${why}; use the listener ${remedy}`);
   }
   checkTlsFiles(listener.tls, place);
+  checkInterface(service.metadata, place);
   if (handler.type !== "tungo") return;
   const { warnings } = tungoOptions(service, reading.places);
   for (const warning of warnings) reading.warn(place, warning);
@@ -170,53 +175,55 @@ function checkDeviceNames(services: readonly ServiceConfig[]): void {
   }
 }
 
-/** A service that anybody may use, reachable by anybody, is said aloud; so are empty passwords. */
-function checkOpen(service: ServiceConfig, reading: Reading): void {
+/** GOST lets everybody in who names a user without a password; here that must be said. */
+function checkPasswords(service: ServiceConfig): void {
   const { handler, place } = service;
-  if (handler.type === "tungo") return;
   const bare = handler.auths?.find((auth) => auth.password === "");
-  if (bare !== undefined) {
-    const user = JSON.stringify(bare.username);
-    throw configError(place, `the user ${user} has no password, so any would do; give one`);
-  }
-  if (handler.auths !== undefined || service.forwarder !== undefined) return;
-  const host = parseHostPort(service.addr)?.host ?? "";
-  if (isLoopback(host)) return;
-  const where = host === "" ? "every address" : host;
-  const what = `${handler.type} on ${where} without authentication is open to everybody`;
-  reading.warn(place, `${what}; give USER:PASSWORD@, authFile= or listen on 127.0.0.1`);
+  if (bare === undefined || metaBool(handler.metadata, "auth.anyPassword")) return;
+  const user = JSON.stringify(bare.username);
+  throw configError(
+    place,
+    `the user ${user} has no password; give one, or allow every password with auth.anyPassword=true`,
+  );
 }
 
-function isLoopback(host: string): boolean {
-  if (host.toLowerCase() === "localhost") return true;
-  const address = parseIp(host);
-  if (address === undefined) return false;
-  return address.family === 4 ? address.bytes[0] === 127 : formatIp(address) === "::1";
+/** Sockets are bound to one device by its name; GOST's lists and addresses are refused. */
+function checkInterface(metadata: Metadata, place: Place): void {
+  const found = findMeta(metadata, "interface");
+  if (found === undefined || found.value === "") return;
+  const name = metaString(metadata, "interface");
+  if (/^[^\s/:,!%]{1,15}$/.test(name) && parseIp(name) === undefined) return;
+  const why = `${JSON.stringify(name)} is not the name of one network device`;
+  throw configError(place, `interface: ${why} (lists and addresses are not supported yet)`);
 }
 
-function checkChain(chain: ChainConfig, reading: Reading): void {
+function checkChain(chain: ChainConfig): void {
   if (chain.hops.length === 0) {
     throw configError("", `the chain ${chain.name} has no hops; everything would go direct`);
   }
-  for (const hop of chain.hops) checkHop(chain, hop, reading);
+  for (const hop of chain.hops) checkHop(chain, hop);
 }
 
-function checkHop(chain: ChainConfig, hop: HopConfig, reading: Reading): void {
+function checkHop(chain: ChainConfig, hop: HopConfig): void {
   const first = hop.nodes[0];
   if (first === undefined) {
     throw configError("", `the hop ${hop.name} of ${chain.name} has no nodes`);
   }
+  checkInterface(hop.metadata, first.place);
   for (const node of hop.nodes) checkNode(node);
-  if (hop.nodes.length > 1) {
-    const what = `the hop ${hop.name} has ${hop.nodes.length} nodes; only the first is used yet`;
-    reading.warn(first.place, what);
-  }
+  const strategy = hop.selector?.strategy ?? "round";
+  if (STRATEGY_WORDS.has(strategy.toLowerCase())) return;
+  const hint = didYouMean(strategy, STRATEGY_WORDS);
+  const known = Array.from(STRATEGY_WORDS).join(", ");
+  const what = `the strategy ${JSON.stringify(strategy)} is not supported (there are ${known})`;
+  throw configError(first.place, `${what}${hint}`);
 }
 
 function checkNode(node: NodeConfig): void {
   const { connector, dialer, place } = node;
   refuseType("connector", connector.type, CONNECTORS_BUILT, place);
-  refuseType("dialer", dialer.type, DIALERS_BUILT, place);
+  if (connector.type !== "direct") refuseType("dialer", dialer.type, DIALERS_BUILT, place);
+  checkInterface(node.metadata, place);
   checkTlsFiles(dialer.tls, place);
 }
 
@@ -238,21 +245,35 @@ function checkTlsFiles(tls: TlsConfig | undefined, place: Place): void {
   }
 }
 
-type Take = (auth: Auth, place: Place) => Auth;
+interface Secrets {
+  /** One user: what a client presents. */
+  one(auth: Auth, place: Place): Auth;
+  /** Every user of a file: whom a server admits. */
+  all(auth: Auth, place: Place): readonly Auth[];
+}
 
-function withSecrets(service: ServiceConfig, take: Take): ServiceConfig {
+function secretsOf(environment: Environment, reading: Reading): Secrets {
+  const all = (auth: Auth, place: Place): readonly Auth[] => {
+    const { auths, warning } = resolveAuths(auth, place, environment);
+    if (warning !== undefined) reading.warn(place, warning);
+    return auths;
+  };
+  return { all, one: (auth, place) => all(auth, place)[0] ?? auth };
+}
+
+function withSecrets(service: ServiceConfig, secrets: Secrets): ServiceConfig {
   const { handler, place } = service;
   if (handler.auths === undefined) return service;
-  const auths = handler.auths.map((auth) => take(auth, place));
-  const auth = handler.auth === undefined ? {} : { auth: take(handler.auth, place) };
+  const auths = handler.auths.flatMap((auth) => secrets.all(auth, place));
+  const auth = handler.auth === undefined ? {} : { auth: secrets.one(handler.auth, place) };
   return { ...service, handler: { ...handler, ...auth, auths } };
 }
 
-function chainWithSecrets(chain: ChainConfig, take: Take): ChainConfig {
+function chainWithSecrets(chain: ChainConfig, secrets: Secrets): ChainConfig {
   const nodeOf = (node: NodeConfig): NodeConfig => {
     const auth = node.connector.auth;
     if (auth === undefined) return node;
-    return { ...node, connector: { ...node.connector, auth: take(auth, node.place) } };
+    return { ...node, connector: { ...node.connector, auth: secrets.one(auth, node.place) } };
   };
   const hops = chain.hops.map((hop) => ({ ...hop, nodes: hop.nodes.map(nodeOf) }));
   return { ...chain, hops };

@@ -33,6 +33,7 @@ import {
   DIALER_WORDS,
   HANDLER_WORDS,
   LISTENER_WORDS,
+  TYPE_ALIASES,
 } from "./words.ts";
 
 /** Sections that end in the model; the others are `rest`. */
@@ -191,8 +192,10 @@ class Checker {
     }
   }
 
-  #checkType(map: DocMap, what: string, type: string, known: ReadonlySet<string>): void {
-    if (known.has(type)) return;
+  /** The type of a part, under its first name; an unknown one is an error. */
+  #type(map: DocMap, what: string, fallback: string, known: ReadonlySet<string>): string {
+    const type = textOf(map, "type") || fallback;
+    if (known.has(type)) return TYPE_ALIASES[type] ?? type;
     const hint = didYouMean(type, known);
     const message = `there is no ${what} ${JSON.stringify(type)}${hint}`;
     throw configError(this.#place(map, "type"), message);
@@ -243,8 +246,7 @@ class Checker {
 
   #listener(map: DocMap): ListenerConfig {
     this.#checkReferences(map);
-    const type = textOf(map, "type") || "tcp";
-    this.#checkType(map, "listener", type, LISTENER_WORDS);
+    const type = this.#type(map, "listener", "tcp", LISTENER_WORDS);
     const auth = mapOf(map, "auth");
     const tls = mapOf(map, "tls");
     return {
@@ -258,8 +260,7 @@ class Checker {
 
   #handler(map: DocMap): HandlerConfig {
     this.#checkReferences(map);
-    const type = textOf(map, "type") || "auto";
-    this.#checkType(map, "handler", type, HANDLER_WORDS);
+    const type = this.#type(map, "handler", "auto", HANDLER_WORDS);
     const auth = mapOf(map, "auth");
     const retries = numberOf(map, "retries");
     const authers = textsOf(map, "auther").concat(textsOf(map, "authers"));
@@ -326,8 +327,7 @@ class Checker {
     const connector = this.#connector(mapOf(map, "connector") ?? {});
     const dialer = this.#dialer(mapOf(map, "dialer") ?? {});
     const addr = textOf(map, "addr");
-    const virtual = connector.type === "direct" || connector.type === "virtual";
-    if (!virtual && parseHostPort(addr) === undefined) {
+    if (connector.type !== "direct" && parseHostPort(addr) === undefined) {
       const message = `addr: ${JSON.stringify(addr)} is not HOST:PORT (port 0 to 65535)`;
       throw configError(this.#place(map, "addr"), message);
     }
@@ -345,8 +345,7 @@ class Checker {
   }
 
   #connector(map: DocMap): ConnectorConfig {
-    const type = textOf(map, "type") || "http";
-    this.#checkType(map, "connector", type, CONNECTOR_WORDS);
+    const type = this.#type(map, "connector", "http", CONNECTOR_WORDS);
     const auth = mapOf(map, "auth");
     return {
       type,
@@ -356,8 +355,7 @@ class Checker {
   }
 
   #dialer(map: DocMap): DialerConfig {
-    const type = textOf(map, "type") || "tcp";
-    this.#checkType(map, "dialer", type, DIALER_WORDS);
+    const type = this.#type(map, "dialer", "tcp", DIALER_WORDS);
     const auth = mapOf(map, "auth");
     const tls = mapOf(map, "tls");
     return {

@@ -25,11 +25,20 @@ export const DIALER_WORDS = words(
   "obfs-http obfs-tls ohttp otls pht phts quic serial ssh sshd tls udp unix ws wss wt",
 );
 
+/** GOST's second names of types. */
+export const TYPE_ALIASES: Readonly<Record<string, string>> = {
+  socks: "socks5",
+  virtual: "direct",
+};
+
+/** What selects a node of a hop, with GOST's aliases. */
+export const STRATEGY_WORDS = words("round rr random rand fifo ha hash");
+
 /** What can be started. */
 export const HANDLERS_BUILT = words("tungo relay");
 export const LISTENERS_BUILT = words("tungo tcp tls ws wss");
-export const CONNECTORS_BUILT = words("relay direct virtual");
-export const DIALERS_BUILT = words("tcp tls ws wss direct virtual");
+export const CONNECTORS_BUILT = words("relay direct");
+export const DIALERS_BUILT = words("tcp tls ws wss");
 
 /** Listeners whose address is only a label: no socket is opened on it. */
 export const DEVICE_LISTENERS = words("tun tap tungo");
