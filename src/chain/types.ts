@@ -3,6 +3,9 @@
  * truth about failures. Dialers and connectors implement the lower two interfaces; see list.ts.
  */
 import type { NodeConfig } from "../config/model.ts";
+import type { Logger } from "../log.ts";
+import type { MaskFunction } from "../proto/ws.ts";
+import type { NodeMemory } from "./memory.ts";
 
 /** Why a destination (or the way to it) could not be reached; maps to what the client is told. */
 export type Unreachable =
@@ -85,20 +88,50 @@ export interface Chain {
   close(): void;
 }
 
+/**
+ * What dialers and connectors hand to each other: a stream whose handler can be replaced, so that a
+ * layer reads its handshake and leaves the rest to the next. Chunks that it delivers are not used
+ * again by the stream: a handler may keep them.
+ */
+export interface Transport extends UpStream {
+  /** Takes the handler off and holds everything back until the next `attach`. */
+  detach(): void;
+  /** Gives bytes back, to be delivered before all others; only while detached or paused. */
+  unshift(bytes: Uint8Array): void;
+}
+
+/** What is known of a node beyond its configuration; lives as long as its chain. */
+export interface NodeContext extends DialContext {
+  readonly log: Logger;
+  readonly memory: NodeMemory;
+  /** Masks WebSocket payload; the default is plain JavaScript. */
+  readonly mask?: MaskFunction;
+  /** A further hop follows: a success that was not yet reported need not be waited for. */
+  readonly inner?: boolean;
+}
+
 /** The transport to one node: the first dials, the later ones run inside the stream before them. */
 export interface Dialer {
   readonly scheme: string;
+  /** Checks the node's options once, before anything is dialled; throws a configuration error. */
+  prepare?(node: NodeConfig, memory: NodeMemory): void;
   /** Turns a raw connection to the node into this dialer's stream (TLS, WebSocket …). */
-  handshake(raw: UpStream, node: NodeConfig, context: DialContext): Promise<UpStream>;
+  handshake(raw: Transport, node: NodeConfig, context: NodeContext): Promise<Transport>;
 }
+
+/** Opens one more transport to the last node of a chain, through all hops before it. */
+export type OpenTransport = (signal: AbortSignal) => Promise<Transport>;
 
 /** The protocol spoken to a node over its transport. */
 export interface Connector {
   readonly scheme: string;
+  prepare?(node: NodeConfig, memory: NodeMemory): void;
   connect(
-    transport: UpStream,
+    transport: Transport,
     node: NodeConfig,
     destination: Endpoint,
-    context: DialContext,
-  ): Promise<UpStream>;
+    context: NodeContext,
+  ): Promise<Transport>;
+  /** A carrier of datagrams; absent if the protocol has none. */
+  datagrams?(open: OpenTransport, node: NodeConfig, context: NodeContext): Promise<UpDatagrams>;
 }

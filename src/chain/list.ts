@@ -1,0 +1,31 @@
+/**
+ * The explicit list of dialers and connectors: a new one is one file and one line here.
+ * `direct` is no protocol: a first node of that kind dials the destination itself (chain.ts).
+ */
+import { relayConnector } from "./relay-connector.ts";
+import { tlsDialer } from "./tls.ts";
+import type { Connector, Dialer } from "./types.ts";
+import { wsDialer, wssDialer } from "./ws-dialer.ts";
+
+const tcpDialer: Dialer = { scheme: "tcp", handshake: (raw) => Promise.resolve(raw) };
+
+const DIALERS: readonly Dialer[] = [tcpDialer, tlsDialer, wsDialer, wssDialer];
+const CONNECTORS: readonly Connector[] = [relayConnector];
+
+export const DIRECT = "direct";
+
+export function dialerOf(scheme: string): Dialer | undefined {
+  return DIALERS.find((dialer) => dialer.scheme === scheme);
+}
+
+export function connectorOf(scheme: string): Connector | undefined {
+  return CONNECTORS.find((connector) => connector.scheme === scheme);
+}
+
+export function dialerSchemes(): readonly string[] {
+  return DIALERS.map((dialer) => dialer.scheme);
+}
+
+export function connectorSchemes(): readonly string[] {
+  return [...CONNECTORS.map((connector) => connector.scheme), DIRECT];
+}
