@@ -10,28 +10,53 @@ import type { Duplex } from "node:stream";
 import { Socket } from "node:net";
 import { BaseStream, byteCount, failLater, joined } from "./base-stream.ts";
 import { ChainError } from "./errors.ts";
+import { wasReset } from "./tcp-state.ts";
 
 /** Up to here, several chunks are worth one copy to save a vector. */
 const JOIN_BYTES_MAX = 4096;
 
+/** What a stream stands on. */
+export interface Below {
+  /** Resets the first socket. */
+  reset(): void;
+  /** The TCP socket right below, if it is one. */
+  readonly tcp: Socket | undefined;
+}
+
+/** A TCP socket as what a stream stands on. */
+export function belowOf(socket: Duplex): Below {
+  const tcp = socket instanceof Socket ? socket : undefined;
+  return {
+    tcp,
+    reset: () => {
+      if (tcp === undefined) socket.destroy();
+      else tcp.resetAndDestroy();
+    },
+  };
+}
+
 export class SocketStream extends BaseStream {
   readonly socket: Duplex;
-  readonly #abort: (() => void) | undefined;
+  readonly #below: Below;
   #writes = 0;
   #ending = false;
   #error: Error | undefined;
   #destroyed = false;
 
-  /** `abort` resets the first socket; without it `socket` is that socket. */
-  constructor(socket: Duplex, abort?: () => void) {
+  /** Without `below`, `socket` itself is the first socket. */
+  constructor(socket: Duplex, below?: Below) {
     super();
     this.socket = socket;
-    this.#abort = abort;
+    this.#below = below ?? belowOf(socket);
     socket.pause();
     socket.on("data", this.#onData);
     socket.on("end", this.#onEnd);
     socket.on("error", this.#onError);
     socket.on("close", this.#onClose);
+  }
+
+  get below(): Below {
+    return this.#below;
   }
 
   /** Takes the socket out, for a layer that wants the socket itself; the stream is dead then. */
@@ -48,6 +73,13 @@ export class SocketStream extends BaseStream {
   };
 
   readonly #onEnd = (): void => {
+    const { tcp } = this.#below;
+    if (tcp !== undefined && !this.#ending && wasReset(tcp)) {
+      this.#error ??= Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" });
+      this.socket.destroy();
+      this.#below.reset();
+      return;
+    }
     this.deliverEnd();
   };
 
@@ -111,8 +143,7 @@ export class SocketStream extends BaseStream {
     if (this.#destroyed) return;
     this.#destroyed = true;
     this.forsake();
-    if (this.#abort !== undefined) this.#abort();
-    else if (this.socket instanceof Socket) this.socket.resetAndDestroy();
+    this.#below.reset();
     this.socket.destroy();
   }
 

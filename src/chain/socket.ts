@@ -85,7 +85,13 @@ function waysTo(addresses: readonly string[], options: DialOptions): readonly Wa
   const { port, mark } = options;
   const locals = (options.device ?? "").split(",").filter((part) => part.trim() !== "");
   if (locals.length === 0) {
-    return addresses.map((address) => ({ address, port, mark, local: undefined, device: undefined }));
+    return addresses.map((address) => ({
+      address,
+      port,
+      mark,
+      local: undefined,
+      device: undefined,
+    }));
   }
   const ways: Way[] = [];
   for (const part of locals) {

@@ -143,8 +143,11 @@ export async function startTls(
       tls.verifyName === undefined ? undefined : checkServerIdentity(tls.verifyName, certificate),
     ...(tls.alpn.length === 0 ? {} : { ALPNProtocols: [...tls.alpn] }),
   });
-  const abort = (): void => {
-    raw.reset();
+  const stands = {
+    tcp: raw instanceof SocketStream ? raw.below.tcp : undefined,
+    reset: (): void => {
+      raw.reset();
+    },
   };
   try {
     await secured(socket, context.signal, node);
@@ -156,7 +159,7 @@ export async function startTls(
     below.destroy();
     throw tlsError(error, node, context);
   }
-  return new SocketStream(socket, abort);
+  return new SocketStream(socket, stands);
 }
 
 function secured(socket: TLSSocket, signal: AbortSignal, node: NodeConfig): Promise<void> {
@@ -218,7 +221,10 @@ function tlsError(error: unknown, node: NodeConfig, context: NodeContext): Chain
   let advice = "";
   if (WRONG_VERSION.test(text)) {
     advice = " (no TLS there: a plain port? try the dialer tcp or ws)";
-  } else if (context.memory.tls?.verifyChain === true && /CERT|SELF_SIGNED|ALTNAME/.test(String(code))) {
+  } else if (
+    context.memory.tls?.verifyChain === true &&
+    /CERT|SELF_SIGNED|ALTNAME/.test(String(code))
+  ) {
     advice = " (the certificate is not trusted: check caFile, serverName, or use pin=sha256/…)";
   } else if (/alert/i.test(text)) {
     advice = " (the server refused the handshake: check versions, serverName, client certificate)";
@@ -231,4 +237,3 @@ function tlsError(error: unknown, node: NodeConfig, context: NodeContext): Chain
 }
 
 export const tlsDialer: Dialer = { scheme: "tls", prepare, handshake: startTls };
-

@@ -1,0 +1,205 @@
+/**
+ * Listeners tcp, tls, ws and wss: accept, do the handshakes within a deadline, hand over Transports.
+ *
+ * Bounds: connections in all, connections whose handshake is not done (they count against
+ * slow-loris clients), and a deadline for the handshakes together.
+ */
+import type { Duplex } from "node:stream";
+import { type AddressInfo, type Server, Socket, createServer } from "node:net";
+import { SocketStream, belowOf } from "../chain/socket-stream.ts";
+import type { Transport } from "../chain/types.ts";
+import { metaDurationMs, metaInt } from "../config/metadata.ts";
+import type { Config, ServiceConfig } from "../config/model.ts";
+import { joinHostPort, parseHostPort } from "../config/net.ts";
+import { TsgostError, codeOf, configError, messageOf } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { TlsAcceptor } from "./tls-accept.ts";
+import { WsAcceptor } from "./listen-ws.ts";
+
+export const LISTENER_TYPES = ["tcp", "tls", "ws", "wss"] as const;
+
+export interface Accepted {
+  readonly transport: Transport;
+  /** host:port of the TCP peer. */
+  readonly peer: string;
+}
+
+export interface Listener {
+  /** host:port that is bound. */
+  readonly address: string;
+  /** Only this machine can reach it. */
+  readonly isLoopback: boolean;
+  /** Stops accepting and drops unfinished handshakes; handed-over transports live on. */
+  close(): Promise<void>;
+}
+
+export interface ListenContext {
+  readonly log: Logger;
+  accept(accepted: Accepted): void;
+}
+
+const BACKLOG = 4096;
+const CONNECTIONS_MAX = 65_536;
+const HANDSHAKES_MAX = 4096;
+const HANDSHAKE_MS = 10_000;
+const KEEPALIVE_MS = 60_000;
+
+/** Starts listening; throws a configuration error or one of the system (address in use …). */
+export async function listen(
+  service: ServiceConfig,
+  config: Config,
+  context: ListenContext,
+): Promise<Listener> {
+  const listener = new SocketListener(service, config, context);
+  await listener.start();
+  return listener;
+}
+
+class SocketListener implements Listener {
+  readonly #service: ServiceConfig;
+  readonly #context: ListenContext;
+  readonly #server: Server;
+  readonly #tls: TlsAcceptor | undefined;
+  readonly #ws: WsAcceptor | undefined;
+  readonly #connectionsMax: number;
+  readonly #handshakesMax: number;
+  readonly #handshakeMs: number;
+  /** Unfinished handshakes. */
+  readonly #pending = new Map<Socket, NodeJS.Timeout>();
+  #connections = 0;
+  #address = "";
+  #isLoopback = false;
+
+  constructor(service: ServiceConfig, config: Config, context: ListenContext) {
+    this.#service = service;
+    this.#context = context;
+    const { type, metadata, tls } = service.listener;
+    if (!LISTENER_TYPES.some((known) => known === type)) {
+      const known = LISTENER_TYPES.join(", ");
+      throw configError(service.place, `listener "${type}" is unknown (known: ${known})`);
+    }
+    this.#connectionsMax = metaInt(metadata, "maxConnections", CONNECTIONS_MAX);
+    this.#handshakesMax = metaInt(metadata, ["ws.backlog", "backlog"], HANDSHAKES_MAX);
+    const names = [
+      "ws.handshakeTimeout",
+      "handshakeTimeout",
+      "ws.readHeaderTimeout",
+      "readHeaderTimeout",
+    ];
+    const handshakeMs = metaDurationMs(metadata, names, HANDSHAKE_MS);
+    this.#handshakeMs = handshakeMs > 0 ? handshakeMs : HANDSHAKE_MS;
+    if (type === "tls" || type === "wss") {
+      this.#tls = new TlsAcceptor(tls, config, { place: service.place, log: context.log });
+    }
+    if (type === "ws" || type === "wss") this.#ws = new WsAcceptor(service);
+    this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
+    this.#server.on("connection", (socket) => {
+      this.#onConnection(socket);
+    });
+  }
+
+  get address(): string {
+    return this.#address;
+  }
+
+  get isLoopback(): boolean {
+    return this.#isLoopback;
+  }
+
+  /** host given: that address and its family only; `:port`: both families. */
+  async start(): Promise<void> {
+    const { addr, place } = this.#service;
+    const where = parseHostPort(addr);
+    if (where === undefined) throw configError(place, `"${addr}" is not HOST:PORT`);
+    const server = this.#server;
+    await new Promise<void>((resolve, reject) => {
+      const onError = (error: Error): void => {
+        const remedy = codeOf(error) === "EACCES" ? " (ports below 1024 need root)" : "";
+        const message = `${place}: cannot listen on ${addr}: ${messageOf(error)}${remedy}`;
+        reject(new TsgostError("TSGOST_ERR_LISTEN", message, { cause: error }));
+      };
+      server.once("error", onError);
+      const onListening = (): void => {
+        server.off("error", onError);
+        resolve();
+      };
+      const { host, port } = where;
+      const only = host === "" ? {} : { host, ipv6Only: true };
+      server.listen({ port, backlog: BACKLOG, ...only }, onListening);
+    });
+    server.on("error", (error) => {
+      this.#context.log.once(`accept ${this.#service.name}`, 60_000, {
+        message: `cannot accept connections: ${messageOf(error)}`,
+      });
+    });
+    const bound = server.address() as AddressInfo;
+    this.#address = joinHostPort(bound.address, bound.port);
+    this.#isLoopback = /^(127\.|::1$)/.test(bound.address);
+  }
+
+  close(): Promise<void> {
+    for (const [socket, timer] of this.#pending) {
+      clearTimeout(timer);
+      socket.destroy();
+    }
+    this.#pending.clear();
+    this.#ws?.close();
+    return new Promise<void>((resolve) => {
+      // Its callback waits for all connections, which are not this listener's any more.
+      this.#server.close();
+      setImmediate(resolve);
+    });
+  }
+
+  #onConnection(socket: Socket): void {
+    const isFull =
+      this.#connections >= this.#connectionsMax || this.#pending.size >= this.#handshakesMax;
+    if (isFull) {
+      socket.destroy();
+      this.#context.log.once(`full ${this.#service.name}`, 60_000, {
+        message: "too many connections: new ones are closed",
+        fields: { connections: this.#connections, handshakes: this.#pending.size },
+      });
+      return;
+    }
+    this.#connections++;
+    const peer = joinHostPort(socket.remoteAddress ?? "", socket.remotePort ?? 0);
+    socket.setKeepAlive(true, KEEPALIVE_MS);
+    const onEarlyError = (): void => undefined;
+    socket.on("error", onEarlyError);
+    socket.once("close", () => {
+      this.#connections--;
+      this.#settle(socket);
+    });
+    const ready = (stream: Transport): void => {
+      if (!this.#settle(socket)) return;
+      this.#context.accept({ transport: stream, peer });
+    };
+    const timer = setTimeout(() => {
+      this.#context.log.debug("handshake not done in time", { client: peer });
+      socket.destroy();
+    }, this.#handshakeMs);
+    this.#pending.set(socket, timer);
+    this.#handshake(socket, ready, peer);
+  }
+
+  #handshake(socket: Socket, ready: (stream: Transport) => void, peer: string): void {
+    const fail = (error: Error): void => {
+      this.#context.log.debug(`handshake failed: ${messageOf(error)}`, { client: peer });
+      socket.destroy();
+    };
+    const below = belowOf(socket);
+    const upgrade = (stream: Duplex): void => {
+      if (this.#ws === undefined) ready(new SocketStream(stream, below));
+      else this.#ws.accept(stream, below, ready);
+    };
+    if (this.#tls === undefined) upgrade(socket);
+    else this.#tls.accept(socket, upgrade, fail);
+  }
+
+  /** The handshake is over; false if it was already. */
+  #settle(socket: Socket): boolean {
+    clearTimeout(this.#pending.get(socket));
+    return this.#pending.delete(socket);
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * Joins two streams: bytes, half-closes and resets go through as they come, and a side is read only
+ * as fast as the other takes it.
+ */
+import type { UpStream } from "../chain/types.ts";
+
+/** Bytes handed over and not yet taken, before the source is paused; resumed below half of it. */
+const QUEUE_BYTES_MAX = 256 * 1024;
+
+/**
+ * Runs until both sides are closed. `firstEnded`: the first side's end was seen before. Attaches
+ * to both; they must be detached until now.
+ */
+export function pipe(first: UpStream, second: UpStream, firstEnded = false): Promise<void> {
+  return new Promise<void>((resolve) => {
+    let open = 2;
+    const closed = (): void => {
+      if (--open === 0) resolve();
+    };
+    oneWay(first, second, closed);
+    oneWay(second, first, closed);
+    if (firstEnded) second.end();
+  });
+}
+
+function oneWay(from: UpStream, to: UpStream, closed: () => void): void {
+  let queued = 0;
+  let isPaused = false;
+  let hasEnded = false;
+  from.attach({
+    data: (chunk) => {
+      const bytes = chunk.length;
+      queued += bytes;
+      to.write([chunk], () => {
+        queued -= bytes;
+        if (!isPaused || queued > QUEUE_BYTES_MAX / 2) return;
+        isPaused = false;
+        from.resume();
+      });
+      if (queued <= QUEUE_BYTES_MAX || isPaused) return;
+      isPaused = true;
+      from.pause();
+    },
+    end: () => {
+      hasEnded = true;
+      to.end();
+    },
+    close: (error) => {
+      // Without an end before it, a close cuts the stream off: the other side must not take it for one.
+      if (error !== undefined || !hasEnded) to.reset();
+      closed();
+    },
+  });
+  from.resume();
+}

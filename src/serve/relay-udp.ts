@@ -1,0 +1,381 @@
+/**
+ * UDP of the relay handler. CONNECT: one connected socket for one destination. Association: one
+ * dual-stack socket for any, frames with addresses. Through a chain, its carrier takes the place of
+ * the socket.
+ *
+ * Bounds: an idle time for both, bytes waiting for the client, names being looked up. Refused
+ * destinations (ICMP) end nothing. Datagrams up to 65535 bytes are carried whole.
+ */
+import { type Socket, createSocket } from "node:dgram";
+import { isIP } from "node:net";
+import { asChainError } from "../chain/errors.ts";
+import { openDirectDatagrams, openUdp } from "../chain/direct-datagrams.ts";
+import { resolveHost } from "../chain/socket.ts";
+import type { Chain, Endpoint, Transport, UpDatagrams } from "../chain/types.ts";
+import { joinHostPort } from "../config/net.ts";
+import type { Logger } from "../log.ts";
+import {
+  AssociatedReader,
+  DatagramReader,
+  encodeAssociated,
+  encodeDatagram,
+} from "../proto/relay-udp.ts";
+import { STATUS_OK, encodeReply } from "../proto/relay.ts";
+
+export interface UdpSettings {
+  readonly log: Logger;
+  readonly idleMs: number;
+  readonly refuses?: ((network: "tcp" | "udp", host: string, port: number) => boolean) | undefined;
+  readonly local: { readonly device?: string; readonly mark?: number };
+  readonly chain: Chain | undefined;
+}
+
+/** For the client, not yet taken by its transport; beyond it datagrams are dropped. */
+const QUEUE_BYTES_MAX = 1024 * 1024;
+const LOOKUPS_MAX = 64;
+const NAMES_MAX = 1024;
+const NAME_LIFE_MS = 60_000;
+/** Datagram sockets ask for a buffer that holds a burst. */
+const RECEIVE_BYTES = 1024 * 1024;
+
+const noop = (): void => undefined;
+
+/** Writes frames to the client as long as they do not pile up. */
+class FrameWriter {
+  readonly #transport: Transport;
+  #queued = 0;
+
+  constructor(transport: Transport) {
+    this.#transport = transport;
+  }
+
+  write(frame: Buffer): void {
+    if (this.#queued + frame.length > QUEUE_BYTES_MAX) return;
+    this.#queued += frame.length;
+    this.#transport.write([frame], () => {
+      this.#queued -= frame.length;
+    });
+  }
+}
+
+/** Calls `expire` when nothing was heard for a while. */
+class IdleTimer {
+  #heard = false;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(idleMs: number, expire: () => void) {
+    this.#timer = setInterval(() => {
+      if (!this.#heard) expire();
+      this.#heard = false;
+    }, idleMs);
+  }
+
+  touch(): void {
+    this.#heard = true;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+}
+
+/** What carries the datagrams of one client, and what its frames look like. */
+interface Session {
+  readonly transport: Transport;
+  readonly carrier: UpDatagrams;
+  readonly settings: UdpSettings;
+  readonly signal: AbortSignal;
+  readonly push: (chunk: Uint8Array, send: (data: Uint8Array, to: Endpoint) => void) => void;
+  readonly frame: (data: Uint8Array, from: Endpoint) => Buffer | undefined;
+}
+
+/** Runs until the client leaves, the carrier fails, or nothing was heard for `idleMs`. */
+function run(session: Session): Promise<void> {
+  const { transport, carrier, settings, signal } = session;
+  return new Promise<void>((resolve) => {
+    const writer = new FrameWriter(transport);
+    let isOver = false;
+    const finish = (): void => {
+      if (isOver) return;
+      isOver = true;
+      idle.stop();
+      signal.removeEventListener("abort", finish);
+      carrier.close();
+      transport.end();
+      transport.destroy();
+      resolve();
+    };
+    const idle = new IdleTimer(settings.idleMs, finish);
+    signal.addEventListener("abort", finish, { once: true });
+    carrier.attach({
+      message: (data, source) => {
+        if (settings.refuses?.("udp", source.host, source.port) === true) return;
+        idle.touch();
+        const frame = session.frame(data, source);
+        if (frame !== undefined) writer.write(frame);
+      },
+      close: finish,
+    });
+    const send = (data: Uint8Array, to: Endpoint): void => {
+      idle.touch();
+      if (settings.refuses?.("udp", to.host, to.port) === true) return;
+      carrier.send(data, to);
+    };
+    transport.attach({
+      data: (chunk) => {
+        try {
+          session.push(chunk, send);
+        } catch {
+          // Out of step: nothing that follows can be understood.
+          finish();
+        }
+      },
+      end: finish,
+      close: finish,
+    });
+    transport.resume();
+  });
+}
+
+/** CONNECT for udp. Throws ChainError before the reply. */
+export async function serveUdpConnect(
+  transport: Transport,
+  target: Endpoint,
+  settings: UdpSettings,
+  signal: AbortSignal,
+): Promise<void> {
+  const carrier =
+    settings.chain === undefined
+      ? await openConnected(target, settings)
+      : await settings.chain.datagrams({ signal });
+  transport.write([encodeReply({ status: STATUS_OK })], noop);
+  const reader = new DatagramReader();
+  await run({
+    transport,
+    carrier,
+    settings,
+    signal,
+    push: (chunk, send) => {
+      reader.push(chunk, (payload) => {
+        send(payload, target);
+      });
+    },
+    frame: encodeDatagram,
+  });
+}
+
+/** BIND for udp: the association. Throws ChainError before the reply. */
+export async function serveAssociation(
+  transport: Transport,
+  address: Endpoint,
+  settings: UdpSettings,
+  signal: AbortSignal,
+): Promise<void> {
+  const isPlain = settings.local.device === undefined && settings.local.mark === undefined;
+  let carrier: UpDatagrams;
+  let bound: Endpoint = { host: "0.0.0.0", port: 0 };
+  if (settings.chain !== undefined) {
+    carrier = await settings.chain.datagrams({ signal });
+  } else if (isPlain) {
+    const opened = await AssociationSocket.open(address, settings.log);
+    carrier = opened;
+    bound = opened.bound;
+  } else {
+    carrier = openDirectDatagrams(settings.local);
+  }
+  transport.write([encodeReply({ status: STATUS_OK, address: bound })], noop);
+  const reader = new AssociatedReader();
+  await run({
+    transport,
+    carrier,
+    settings,
+    signal,
+    push: (chunk, send) => {
+      reader.push(chunk, send);
+    },
+    // Empty datagrams would put GOST's reader out of step.
+    frame: (data, from) => (data.length === 0 ? undefined : encodeAssociated(data, from)),
+  });
+}
+
+/** A socket connected to one destination: the kernel filters what comes from elsewhere. */
+async function openConnected(target: Endpoint, settings: UdpSettings): Promise<UpDatagrams> {
+  try {
+    const [address] = await resolveHost(target.host);
+    if (address === undefined) {
+      throw Object.assign(new Error("the name has no address"), { code: "ENOTFOUND" });
+    }
+    const socket = await openUdp(isIP(address) === 6 ? 6 : 4, settings.local);
+    await new Promise<void>((resolve, reject) => {
+      socket.once("error", reject);
+      socket.connect(target.port, address, () => {
+        socket.off("error", reject);
+        resolve();
+      });
+    });
+    return new ConnectedDatagrams(socket, target);
+  } catch (error) {
+    throw asChainError(error, "destination", joinHostPort(target.host, target.port));
+  }
+}
+
+class ConnectedDatagrams implements UpDatagrams {
+  readonly #socket: Socket;
+  readonly #target: Endpoint;
+  #isClosed = false;
+
+  constructor(socket: Socket, target: Endpoint) {
+    this.#socket = socket;
+    this.#target = target;
+    growBuffer(socket);
+  }
+
+  attach(handler: Parameters<UpDatagrams["attach"]>[0]): void {
+    this.#socket.on("error", noop);
+    this.#socket.on("message", (data) => {
+      handler.message(data, this.#target);
+    });
+  }
+
+  send(data: Uint8Array): boolean {
+    if (this.#isClosed || this.#socket.getSendQueueSize() > QUEUE_BYTES_MAX) return false;
+    this.#socket.send(Buffer.from(data), noop);
+    return true;
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#socket.close();
+  }
+}
+
+function growBuffer(socket: Socket): void {
+  try {
+    socket.setRecvBufferSize(RECEIVE_BYTES);
+  } catch {
+    // The default serves as well, with more loss under load.
+  }
+}
+
+interface KnownName {
+  readonly address: string;
+  readonly untilMs: number;
+}
+
+/** One socket for all destinations of an association. */
+class AssociationSocket implements UpDatagrams {
+  readonly bound: Endpoint;
+  readonly #socket: Socket;
+  readonly #log: Logger;
+  readonly #isDual: boolean;
+  readonly #names = new Map<string, KnownName>();
+  #lookups = 0;
+  #isClosed = false;
+
+  private constructor(socket: Socket, log: Logger) {
+    this.#socket = socket;
+    this.#log = log;
+    const { address, port, family } = socket.address();
+    this.bound = { host: address, port };
+    this.#isDual = family === "IPv6";
+    growBuffer(socket);
+  }
+
+  /** Unspecified addresses open a dual-stack socket, or IPv4 where there is no IPv6. */
+  static async open(address: Endpoint, log: Logger): Promise<AssociationSocket> {
+    const { host, port } = address;
+    const isAny = host === "" || host === "0.0.0.0" || host === "::";
+    const what = `UDP ${joinHostPort(host, port)}`;
+    try {
+      if (!isAny) {
+        const [ip = host] = await resolveHost(host);
+        return new AssociationSocket(await bindUdp(ip, port), log);
+      }
+      return new AssociationSocket(await bindUdp("::", port), log);
+    } catch (error) {
+      const { code } = error as { code?: string };
+      if (isAny && (code === "EAFNOSUPPORT" || code === "EADDRNOTAVAIL")) {
+        return new AssociationSocket(await bindUdp("0.0.0.0", port), log);
+      }
+      const failure = asChainError(error, "destination", what);
+      throw Object.assign(failure, { reason: "refused" });
+    }
+  }
+
+  attach(handler: Parameters<UpDatagrams["attach"]>[0]): void {
+    this.#socket.on("error", noop);
+    this.#socket.on("message", (data, source) => {
+      handler.message(data, { host: source.address, port: source.port });
+    });
+  }
+
+  send(data: Uint8Array, destination: Endpoint): boolean {
+    if (this.#isClosed || data.length === 0) return true;
+    if (this.#socket.getSendQueueSize() > QUEUE_BYTES_MAX) return false;
+    const { host, port } = destination;
+    if (isIP(host) !== 0) {
+      this.#sendTo(data, host, port);
+      return true;
+    }
+    const known = this.#names.get(host);
+    if (known !== undefined && performance.now() < known.untilMs) {
+      this.#sendTo(data, known.address, port);
+      return true;
+    }
+    if (this.#lookups >= LOOKUPS_MAX) return false;
+    this.#lookups++;
+    void this.#lookUp(Buffer.from(data), destination);
+    return true;
+  }
+
+  /** GOST prefers IPv4 here, and drops nothing silently: one line a name and minute. */
+  async #lookUp(data: Buffer, destination: Endpoint): Promise<void> {
+    const { host, port } = destination;
+    try {
+      if (host === "") throw new Error("a name of length 0");
+      const found = await resolveHost(host);
+      const address = found.find((one) => isIP(one) === 4) ?? found[0];
+      if (address === undefined) throw new Error("no address");
+      if (this.#names.size >= NAMES_MAX) this.#names.clear();
+      this.#names.set(host, { address, untilMs: performance.now() + NAME_LIFE_MS });
+      this.#sendTo(data, address, port);
+    } catch (error) {
+      this.#log.once(`udp name ${host}`, 60_000, {
+        message: `UDP to "${host}" dropped: ${error instanceof Error ? error.message : "no address"}`,
+      });
+    } finally {
+      this.#lookups--;
+    }
+  }
+
+  #sendTo(data: Uint8Array, address: string, port: number): void {
+    if (this.#isClosed || port === 0) return;
+    const family = isIP(address);
+    if (family === 6 && !this.#isDual) return;
+    let to = address;
+    // As at GOST, the unspecified address means this machine, by its IPv6 loopback.
+    if (this.#isDual && family === 4) to = address === "0.0.0.0" ? "::1" : `::ffff:${address}`;
+    this.#socket.send(Buffer.from(data), port, to, noop);
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#socket.close();
+  }
+}
+
+function bindUdp(ip: string, port: number): Promise<Socket> {
+  return new Promise<Socket>((resolve, reject) => {
+    const socket = createSocket({ type: isIP(ip) === 6 ? "udp6" : "udp4" });
+    socket.once("error", (error) => {
+      socket.close();
+      reject(error);
+    });
+    socket.bind({ address: ip, port, exclusive: true }, () => {
+      socket.removeAllListeners("error");
+      resolve(socket);
+    });
+  });
+}

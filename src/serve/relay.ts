@@ -1,0 +1,340 @@
+/**
+ * The handler `relay`: reads a request, authenticates, connects, answers, carries.
+ *
+ * Differences from GOST, all compatible on the wire: OK is answered at once; failures carry the
+ * cause; malformed requests are answered; half-closes and resets go through; UDP sockets end when
+ * idle, survive refusals and cut nothing.
+ *
+ * A connection: request (deadline) -> authentication -> dial (deadline; the client's going away ends
+ * it) -> OK -> pipe until both ends are closed.
+ */
+import { ChainError, asChainError } from "../chain/errors.ts";
+import { SocketStream } from "../chain/socket-stream.ts";
+import { dialTcp } from "../chain/socket.ts";
+import type { Chain, Endpoint, Transport, Unreachable, UpStream } from "../chain/types.ts";
+import { metaBool, metaDurationMs, metaInt, metaString } from "../config/metadata.ts";
+import type { ServiceConfig } from "../config/model.ts";
+import { joinHostPort, parseHostPort } from "../config/net.ts";
+import { configError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import {
+  CAUSE_HOST_UNREACHABLE,
+  CAUSE_NETWORK_UNREACHABLE,
+  CAUSE_REFUSED,
+  CAUSE_TIMEOUT,
+  CMD_BIND,
+  CMD_CONNECT,
+  HeadReader,
+  NETWORK_IP,
+  NETWORK_SERIAL,
+  NETWORK_UNIX,
+  type RelayRequest,
+  RelayFormatError,
+  type ReplyFields,
+  STATUS_BAD_REQUEST,
+  STATUS_FORBIDDEN,
+  STATUS_HOST_UNREACHABLE,
+  STATUS_INTERNAL_ERROR,
+  STATUS_NETWORK_UNREACHABLE,
+  STATUS_OK,
+  STATUS_SERVICE_UNAVAILABLE,
+  STATUS_TIMEOUT,
+  STATUS_UNAUTHORIZED,
+  encodeReply,
+  parseRequest,
+} from "../proto/relay.ts";
+import type { Accepted } from "./listen.ts";
+import { type Authenticator, authenticatorOf } from "./relay-auth.ts";
+import { pipe } from "./relay-pipe.ts";
+import { type UdpSettings, serveAssociation, serveUdpConnect } from "./relay-udp.ts";
+
+/** Is this destination refused? `network` is "tcp" or "udp". */
+export type Refuses = (network: "tcp" | "udp", host: string, port: number) => boolean;
+
+export interface RelayContext {
+  readonly log: Logger;
+  /** The chain that targets are dialled through; undefined = from here. */
+  readonly chain: Chain | undefined;
+  readonly isLoopback: boolean;
+  readonly refuses?: Refuses | undefined;
+}
+
+const READ_MS = 15_000;
+const DIAL_MS = 15_000;
+const UDP_IDLE_MS = 300_000;
+/** After a refusal: time for the client to read it, and bytes thrown away meanwhile. */
+const LINGER_MS = 2_000;
+const LINGER_BYTES_MAX = 1024 * 1024;
+
+const noop = (): void => undefined;
+
+/** What a failed dial is called on the wire. */
+const STATUS_OF: Readonly<Partial<Record<Unreachable, ReplyFields>>> = {
+  refused: { status: STATUS_SERVICE_UNAVAILABLE, cause: CAUSE_REFUSED },
+  "host-unreachable": { status: STATUS_HOST_UNREACHABLE, cause: CAUSE_HOST_UNREACHABLE },
+  "network-unreachable": { status: STATUS_NETWORK_UNREACHABLE, cause: CAUSE_NETWORK_UNREACHABLE },
+  timeout: { status: STATUS_TIMEOUT, cause: CAUSE_TIMEOUT },
+  prohibited: { status: STATUS_FORBIDDEN },
+  closed: { status: STATUS_INTERNAL_ERROR },
+};
+
+class Refusal extends Error {
+  readonly reply: ReplyFields | undefined;
+
+  /** `reply` undefined: close without a word. */
+  constructor(message: string, reply?: ReplyFields) {
+    super(message);
+    this.reply = reply;
+  }
+}
+
+export class RelayHandler {
+  readonly #service: ServiceConfig;
+  readonly #context: RelayContext;
+  readonly #authenticate: Authenticator | undefined;
+  readonly #readMs: number;
+  readonly #dialMs: number;
+  readonly #mayBind: boolean;
+  readonly #udp: UdpSettings;
+  readonly #open = new Set<Transport>();
+  readonly #stop = new AbortController();
+  #nextTarget = 0;
+
+  constructor(service: ServiceConfig, context: RelayContext) {
+    this.#service = service;
+    this.#context = context;
+    this.#authenticate = authenticatorOf(service);
+    const { metadata } = service.handler;
+    const readMs = metaDurationMs(metadata, "readTimeout", READ_MS);
+    this.#readMs = readMs > 0 ? readMs : READ_MS;
+    this.#dialMs = Math.max(1, metaDurationMs(service.metadata, "dialTimeout", DIAL_MS));
+    const hasBind = metaBool(metadata, "bind", false);
+    this.#mayBind = hasBind || this.#authenticate !== undefined || context.isLoopback;
+    this.#udp = {
+      log: context.log,
+      idleMs: metaDurationMs(metadata, ["udp.timeout", "udpTimeout"], UDP_IDLE_MS),
+      refuses: context.refuses,
+      local: this.#localEnd(),
+      chain: context.chain,
+    };
+    for (const node of service.forwarder?.nodes ?? []) {
+      if (parseHostPort(node.addr) === undefined) {
+        throw configError(service.place, `forward target "${node.addr}" is not HOST:PORT`);
+      }
+    }
+    this.#warnOpen();
+  }
+
+  /** An open proxy is nearly always a mistake. */
+  #warnOpen(): void {
+    if (this.#authenticate !== undefined || this.#context.isLoopback) return;
+    if ((this.#service.forwarder?.nodes.length ?? 0) > 0) return;
+    this.#context.log.warn(
+      `${this.#service.addr}: relay without authentication: everybody who reaches this address can ` +
+        "use it as a proxy; use relay://USER:PASSWORD@… or auth.file",
+    );
+  }
+
+  #localEnd(): { device?: string; mark?: number } {
+    const { metadata } = this.#service;
+    const device = metaString(metadata, "interface", "");
+    const mark = metaInt(metadata, "so_mark", 0);
+    return { ...(device === "" ? {} : { device }), ...(mark > 0 ? { mark } : {}) };
+  }
+
+  /** Takes over an accepted connection. */
+  handle(accepted: Accepted): void {
+    const { transport, peer } = accepted;
+    this.#open.add(transport);
+    this.#serve(transport)
+      .catch((error: unknown) => {
+        this.#refuse(transport, error, peer);
+      })
+      .finally(() => this.#open.delete(transport));
+  }
+
+  /** Resets all connections. */
+  close(): void {
+    this.#stop.abort(new ChainError("the service stops", { reason: "aborted", party: "proxy" }));
+    for (const transport of this.#open) transport.reset();
+    this.#open.clear();
+  }
+
+  async #serve(transport: Transport): Promise<void> {
+    const request = await readRequest(transport, this.#readMs);
+    if (this.#authenticate !== undefined && !this.#authenticate(request.auth)) {
+      throw new Refusal("authentication failed", { status: STATUS_UNAUTHORIZED });
+    }
+    const targets = this.#service.forwarder?.nodes ?? [];
+    if (targets.length > 0) {
+      const node = targets[this.#nextTarget++ % targets.length];
+      await this.#connect(transport, request, parseHostPort(node?.addr ?? ""));
+    } else if (request.command === CMD_CONNECT) {
+      await this.#connect(transport, request, request.addresses.at(-1));
+    } else if (request.command === CMD_BIND) {
+      await this.#bind(transport, request);
+    } else {
+      throw new Refusal(`command ${request.command}`, { status: STATUS_BAD_REQUEST });
+    }
+  }
+
+  async #connect(
+    transport: Transport,
+    request: RelayRequest,
+    target: Endpoint | undefined,
+  ): Promise<void> {
+    if (target === undefined) {
+      throw new Refusal("no address", { status: STATUS_BAD_REQUEST });
+    }
+    const what = joinHostPort(target.host, target.port);
+    const network = request.udp ? "udp" : "tcp";
+    if (this.#context.refuses?.(network, target.host, target.port) === true) {
+      throw new Refusal(`${what} is bypassed`, { status: STATUS_FORBIDDEN });
+    }
+    if (request.udp) {
+      await serveUdpConnect(transport, target, this.#udp, this.#stop.signal);
+      return;
+    }
+    if (isUnsupported(request.network)) {
+      throw new Refusal("unsupported network", { status: STATUS_NETWORK_UNREACHABLE });
+    }
+    const { stream, hasEnded } = await this.#dial(transport, target);
+    transport.write([encodeReply({ status: STATUS_OK })], noop);
+    await pipe(transport, stream, hasEnded);
+  }
+
+  /** Dials while the client stays; its first bytes wait in the transport. */
+  async #dial(
+    transport: Transport,
+    target: Endpoint,
+  ): Promise<{ stream: UpStream; hasEnded: boolean }> {
+    const gone = new AbortController();
+    let hasEnded = false;
+    transport.attach({
+      data: (chunk) => {
+        transport.pause();
+        transport.unshift(chunk);
+      },
+      end: () => {
+        hasEnded = true;
+      },
+      close: () => {
+        gone.abort(new Error("the client went away"));
+      },
+    });
+    transport.resume();
+    const limit = AbortSignal.timeout(this.#dialMs);
+    const signal = AbortSignal.any([gone.signal, this.#stop.signal, limit]);
+    try {
+      const stream = await this.#dialTarget(target, signal);
+      transport.detach();
+      if (!gone.signal.aborted) return { stream, hasEnded };
+      stream.reset();
+      throw new Refusal("the client went away");
+    } catch (error) {
+      transport.detach();
+      if (gone.signal.aborted) throw new Refusal("the client went away");
+      throw error;
+    }
+  }
+
+  async #dialTarget(target: Endpoint, signal: AbortSignal): Promise<UpStream> {
+    const { chain } = this.#context;
+    if (chain !== undefined) return chain.connect(target, { signal, timeoutMs: this.#dialMs });
+    const local = this.#localEnd();
+    return new SocketStream(await dialTcp({ ...target, ...local, signal, party: "destination" }));
+  }
+
+  async #bind(transport: Transport, request: RelayRequest): Promise<void> {
+    const isUdp = request.udp;
+    if (!isUdp && isUnsupported(request.network)) {
+      throw new Refusal("unsupported network", { status: STATUS_BAD_REQUEST });
+    }
+    if (!isUdp || !this.#mayBind) {
+      throw new Refusal("BIND is off", { status: STATUS_FORBIDDEN });
+    }
+    const address = request.addresses.at(-1) ?? { host: "", port: 0 };
+    await serveAssociation(transport, address, this.#udp, this.#stop.signal);
+  }
+
+  /** Answers and closes, so that the client can read the answer. */
+  #refuse(transport: Transport, error: unknown, peer: string): void {
+    const { log } = this.#context;
+    const reply = replyOf(error);
+    const message = error instanceof Error ? error.message : String(error);
+    log.debug(`refused: ${message}`, { client: peer, status: reply?.status });
+    if (reply?.status === STATUS_UNAUTHORIZED) {
+      log.once(`unauthorized ${this.#service.name}`, 60_000, {
+        message: `wrong user name or password from ${peer}`,
+      });
+    }
+    if (reply !== undefined) transport.write([encodeReply(reply)], noop);
+    transport.end();
+    lingerThenClose(transport);
+  }
+}
+
+/** Reads on for a moment: unread bytes would turn the close into a reset that eats the answer. */
+function lingerThenClose(transport: Transport): void {
+  let bytes = 0;
+  const timer = setTimeout(() => transport.destroy(), LINGER_MS).unref();
+  const finish = (): void => {
+    clearTimeout(timer);
+    transport.destroy();
+  };
+  transport.attach({
+    data: (chunk) => {
+      bytes += chunk.length;
+      if (bytes > LINGER_BYTES_MAX) finish();
+    },
+    end: finish,
+    close: () => {
+      clearTimeout(timer);
+    },
+  });
+  transport.resume();
+}
+
+function isUnsupported(network: number | undefined): boolean {
+  return network === NETWORK_IP || network === NETWORK_UNIX || network === NETWORK_SERIAL;
+}
+
+function replyOf(error: unknown): ReplyFields | undefined {
+  if (error instanceof Refusal) return error.reply;
+  const { reason } = asChainError(error, "destination", "dial");
+  return STATUS_OF[reason] ?? { status: STATUS_NETWORK_UNREACHABLE };
+}
+
+/** The request; the rest of what came stays in the transport, which is left detached. */
+function readRequest(transport: Transport, limitMs: number): Promise<RelayRequest> {
+  return new Promise<RelayRequest>((resolve, reject) => {
+    const reader = new HeadReader();
+    const finish = (error?: Error): void => {
+      clearTimeout(timer);
+      transport.detach();
+      if (error !== undefined) reject(error);
+    };
+    const timer = setTimeout(() => finish(new Refusal("no request in time")), limitMs);
+    const malformed = (error: unknown): Refusal => {
+      const text = error instanceof RelayFormatError ? error.message : "bad request";
+      return new Refusal(text, { status: STATUS_BAD_REQUEST });
+    };
+    transport.attach({
+      data: (chunk) => {
+        try {
+          const used = reader.push(chunk);
+          if (!reader.done) return;
+          const request = parseRequest(reader.bytes);
+          finish();
+          transport.unshift(chunk.subarray(used));
+          resolve(request);
+        } catch (error) {
+          finish(malformed(error));
+        }
+      },
+      end: () => finish(new Refusal("the client ended inside its request")),
+      close: () => finish(new Refusal("the client went away")),
+    });
+    transport.resume();
+  });
+}
