@@ -172,7 +172,8 @@ async function firstOf(
     let next = 0;
     let running = 0;
     let isSettled = false;
-    let failure: unknown;
+    let failure = new Error("no address answered");
+    let hasFailed = false;
     let timer: NodeJS.Timeout | undefined;
     const settle = (act: () => void): void => {
       isSettled = true;
@@ -198,10 +199,11 @@ async function firstOf(
         },
         (error: unknown) => {
           running--;
-          failure ??= error;
+          if (!hasFailed && error instanceof Error) failure = error;
+          hasFailed = true;
           if (isSettled) return;
           if (next < ways.length) start();
-          else if (running === 0) settle(() => reject(failure as Error));
+          else if (running === 0) settle(() => reject(failure));
         },
       );
     };

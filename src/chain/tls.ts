@@ -119,7 +119,8 @@ export function clientTls(node: NodeConfig): ClientTls {
   };
 }
 
-function prepare(node: NodeConfig, memory: NodeMemory): void {
+/** Reads and checks the TLS settings once. */
+export function prepareTls(node: NodeConfig, memory: NodeMemory): void {
   memory.tls ??= clientTls(node);
 }
 
@@ -129,7 +130,7 @@ export async function startTls(
   node: NodeConfig,
   context: NodeContext,
 ): Promise<SocketStream> {
-  prepare(node, context.memory);
+  prepareTls(node, context.memory);
   const { tls } = context.memory;
   if (tls === undefined) throw new Error("TLS was not prepared");
   warnUnverified(tls, node, context);
@@ -236,4 +237,4 @@ function tlsError(error: unknown, node: NodeConfig, context: NodeContext): Chain
   });
 }
 
-export const tlsDialer: Dialer = { scheme: "tls", prepare, handshake: startTls };
+export const tlsDialer: Dialer = { scheme: "tls", prepare: prepareTls, handshake: startTls };

@@ -7,7 +7,7 @@ import { metaBool, metaDurationMs, metaMap, metaString } from "../config/metadat
 import type { NodeConfig } from "../config/model.ts";
 import { configError } from "../errors.ts";
 import { ChainError, abortError, asChainError } from "./errors.ts";
-import { startTls, tlsDialer } from "./tls.ts";
+import { prepareTls, startTls } from "./tls.ts";
 import type { Dialer, NodeContext, Transport } from "./types.ts";
 import { WsStream } from "./ws-stream.ts";
 
@@ -29,7 +29,7 @@ function upgradeRequest(node: NodeConfig, key: string): string {
   let host = metaString(metadata, ["ws.host", "host"], "");
   const extra: string[] = [];
   for (const [name, value] of Object.entries(metaMap(metadata, ["ws.header", "header"]))) {
-    const text = String(value);
+    const text = typeof value === "string" ? value : JSON.stringify(value);
     if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name) || /[\r\n\0]/.test(text)) {
       throw configError(node.place, `header "${name}" is not a valid HTTP header`);
     }
@@ -172,7 +172,7 @@ export const wsDialer: Dialer = { scheme: "ws", handshake: upgrade };
 
 export const wssDialer: Dialer = {
   scheme: "wss",
-  ...(tlsDialer.prepare === undefined ? {} : { prepare: tlsDialer.prepare }),
+  prepare: prepareTls,
   handshake: async (raw, node, context) =>
     upgrade(await startTls(raw, node, context), node, context),
 };

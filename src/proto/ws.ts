@@ -205,7 +205,7 @@ export class FrameDecoder {
     let at = offset;
     if (!this.#inPayload) {
       at = this.#readHeader(chunk, at);
-      if (!this.#inPayload) return at;
+      if (this.#headerHave > 0) return at;
     }
     const end = Math.min(chunk.length, at + this.#left);
     if (this.#opcode >= OP_CLOSE) this.#takeControl(chunk.subarray(at, end), sink);

@@ -38,7 +38,7 @@ export class WsAcceptor {
     this.#path = metaString(metadata, ["ws.path", "path"], "/ws");
     this.#headers = Object.entries(metaMap(metadata, ["ws.header", "header"]))
       .map(([name, value]) => {
-        const line = `${name}: ${String(value)}`;
+        const line = `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`;
         if (/[\r\n\0]/.test(line))
           throw configError(service.place, `header "${name}" is not valid`);
         return `${line}\r\n`;

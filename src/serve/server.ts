@@ -47,13 +47,15 @@ export async function startServer(
     if (chain === undefined) throw configError(place, `chain "${handler.chain}" does not exist`);
   }
   const listener = await listen(service, config, { log, accept });
+  let serving: RelayHandler;
   try {
-    relay = new RelayHandler(service, {
+    serving = new RelayHandler(service, {
       log,
       chain,
       isLoopback: listener.isLoopback,
       refuses: context.refuses,
     });
+    relay = serving;
   } catch (error) {
     await listener.close();
     throw error;
@@ -61,7 +63,7 @@ export async function startServer(
   const close = async (): Promise<void> => {
     context.signal.removeEventListener("abort", onAbort);
     await listener.close();
-    relay?.close();
+    serving.close();
   };
   const onAbort = (): void => {
     void close();
