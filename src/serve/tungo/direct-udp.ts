@@ -1,0 +1,133 @@
+/**
+ * Direct upstream of UDP mappings: one unconnected kernel socket a mapping, so that every
+ * destination sees the same source port (UDP-6) and anybody may answer (UDP-7). Whole runs of
+ * datagrams cross in one system call each way; super-packets stay super-packets (UDP_SEGMENT,
+ * UDP_GRO). What the socket's buffer does not take is dropped (UDP-14).
+ */
+import * as abi from "../../../assembly/abi.ts";
+import type { FlowFacts, MappingCarrier } from "../../core/flow.ts";
+import { FAILED, READABLE, type Watch } from "../../sys/native.ts";
+import type { DirectContext } from "./direct.ts";
+import { datagramError, EAGAIN } from "./errno.ts";
+
+/** recvmmsg calls of one readiness. */
+const RECV_ROUNDS = 4;
+/** Errors taken from the socket's queue at once. */
+const ERROR_ROUNDS = 16;
+/** UDP-14: what a blocked upstream may hold. */
+const SEND_BUFFER_BYTES = 262_144;
+const RECV_BUFFER_BYTES = 1_048_576;
+
+export class DirectMapping implements MappingCarrier {
+  readonly #context: DirectContext;
+  readonly #handle: number;
+  #fd = -1;
+  #watch: Watch | undefined;
+
+  constructor(context: DirectContext, flow: FlowFacts) {
+    this.#context = context;
+    this.#handle = flow.handle;
+    const { native, device, mark, poller } = context;
+    try {
+      this.#fd = native.socket(flow.family, "dgram", {
+        ...(device === undefined ? {} : { device }),
+        ...(mark === undefined ? {} : { mark }),
+        sendBuffer: SEND_BUFFER_BYTES,
+        recvBuffer: RECV_BUFFER_BYTES,
+      });
+      this.#watch = poller.watch(this.#fd, READABLE, this.#ready);
+    } catch (error) {
+      context.dialFailed(flow, (error as { errno?: number }).errno ?? 0);
+    }
+  }
+
+  datagrams(first: number, count: number): void {
+    if (this.#fd < 0) return;
+    const { native, region } = this.#context;
+    let at = abi.DGRAMS_BASE + first * abi.DGRAM_BYTES;
+    let left = count;
+    while (left > 0) {
+      const sent = native.udpSend(region, this.#fd, at, left);
+      if (sent >= left) return;
+      if (sent < 0) {
+        if (sent === -EAGAIN) return;
+        this.#refused(at, -sent);
+      }
+      const done = Math.max(1, sent);
+      at += done * abi.DGRAM_BYTES;
+      left -= done;
+    }
+  }
+
+  closed(): void {
+    this.#watch?.close();
+    this.#watch = undefined;
+    if (this.#fd >= 0) this.#context.native.close(this.#fd);
+    this.#fd = -1;
+    this.#context.pump.core.x.release(this.#handle);
+  }
+
+  readonly #ready = (events: number): void => {
+    if (this.#fd < 0) return;
+    if ((events & FAILED) !== 0) this.#takeErrors();
+    if ((events & READABLE) !== 0) this.#receive();
+  };
+
+  #receive(): void {
+    const { native, region, pump } = this.#context;
+    const { u32 } = pump.core;
+    for (let round = 0; round < RECV_ROUNDS && this.#fd >= 0; round++) {
+      // What others staged must leave first: the block is filled from its start.
+      pump.flushNow();
+      const got = native.udpRecv(region, this.#fd, abi.STAGE_BASE, abi.STAGE_MAX);
+      if (got <= 0) {
+        if (got < 0 && got !== -EAGAIN) this.#takeErrors();
+        return;
+      }
+      for (let index = 0; index < got; index++) {
+        const at = (abi.STAGE_BASE + index * abi.DGRAM_BYTES) >> 2;
+        u32[at] = abi.DGRAM_UDP;
+        u32[at + 1] = this.#handle;
+      }
+      pump.sendStaged(got);
+      if (got < abi.STAGE_MAX) return;
+    }
+  }
+
+  /** ICMP errors that came back: the client gets them too; the mapping lives on (UDP-15, UDP-17). */
+  #takeErrors(): void {
+    const { native, pump } = this.#context;
+    const { core } = pump;
+    for (let round = 0; round < ERROR_ROUNDS; round++) {
+      const error = native.udpError(this.#fd);
+      if (error === undefined) break;
+      const kind = datagramError(error.errno);
+      if (kind < 0) continue;
+      const record = pump.stage();
+      const at = record >> 2;
+      core.u32[at] = abi.DGRAM_ERROR;
+      core.u32[at + 1] = this.#handle;
+      core.u32[at + 3] = error.info;
+      core.u32[at + 4] = kind;
+      core.u16[(record + abi.DGRAM_FAMILY_OFF) >> 1] = error.family;
+      core.u16[(record + abi.DGRAM_PORT_OFF) >> 1] = error.port;
+      core.u8.fill(0, record + abi.DGRAM_FAR_OFF, record + abi.DGRAM_FAR_OFF + 16);
+      core.u8.set(error.address.subarray(0, 16), record + abi.DGRAM_FAR_OFF);
+    }
+    native.socketError(this.#fd);
+  }
+
+  /** A datagram that the kernel refused at once. */
+  #refused(from: number, errno: number): void {
+    const kind = datagramError(errno);
+    if (kind < 0) return;
+    const { pump } = this.#context;
+    const { core } = pump;
+    const record = pump.stage();
+    core.u8.copyWithin(record + abi.DGRAM_GSO_OFF, from + abi.DGRAM_GSO_OFF, from + abi.DGRAM_BYTES);
+    core.u32[record >> 2] = abi.DGRAM_ERROR;
+    core.u32[(record >> 2) + 1] = this.#handle;
+    core.u32[(record + abi.DGRAM_LEN_OFF) >> 2] = 0;
+    core.u32[(record + abi.DGRAM_GSO_OFF) >> 2] = kind;
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * Direct upstream: one kernel socket a flow, driven through the addon. Payload goes from the core's
+ * receive blocks into send(), and from recv() into the core's send blocks; it is never seen by
+ * JavaScript.
+ *
+ * Back-pressure: the client's window opens by what send() took (recvConsume); a full send buffer in
+ * the core stops the watch for readability until EV_WRITABLE.
+ */
+import * as abi from "../../../assembly/abi.ts";
+import type { Core } from "../../core/core.ts";
+import type { FlowCarrier, FlowFacts } from "../../core/flow.ts";
+import type { Pump } from "../../core/pump.ts";
+import { EAGAIN, EINPROGRESS, rejectForErrno } from "./errno.ts";
+import { FAILED, READABLE, WRITABLE, type Native, type Watch } from "../../sys/native.ts";
+import type { Poller } from "../../sys/poll.ts";
+
+/** What all direct sockets of a service share. */
+export interface DirectContext {
+  readonly native: Native;
+  readonly poller: Poller;
+  readonly region: number;
+  readonly pump: Pump;
+  /** SO_BINDTODEVICE and SO_MARK of the service (`interface`, `so_mark`). */
+  readonly device?: string;
+  readonly mark?: number;
+  /** A socket failed before it could connect: for the log. */
+  dialFailed(flow: FlowFacts, errno: number): void;
+}
+
+/** Bytes asked of the core for one recv; it answers with what its buffers allow. */
+const WANT_BYTES = 262_144;
+/** recv() calls of one readiness, so that one flow cannot keep the loop (FLOW-14). */
+const RECV_ROUNDS = 4;
+
+export class DirectFlow implements FlowCarrier {
+  readonly #context: DirectContext;
+  readonly #core: Core;
+  readonly #flow: FlowFacts;
+  readonly #handle: number;
+  #fd = -1;
+  #watch: Watch | undefined;
+  #events = 0;
+  #connected = false;
+  #finPending = false;
+  #finSent = false;
+  #eof = false;
+  #over = false;
+
+  constructor(context: DirectContext, flow: FlowFacts) {
+    this.#context = context;
+    this.#core = context.pump.core;
+    this.#flow = flow;
+    this.#handle = flow.handle;
+    this.#dial();
+  }
+
+  readable(): void {
+    if (this.#connected) this.#upward();
+  }
+
+  writable(): void {
+    if (this.#connected && !this.#eof) this.#downward();
+  }
+
+  fin(): void {
+    this.#finPending = true;
+    if (this.#connected) this.#upward();
+  }
+
+  closed(code: number): void {
+    if (!this.#over) this.#drop(code !== abi.CLOSE_DONE);
+    this.#core.x.release(this.#handle);
+  }
+
+  #dial(): void {
+    const { native, device, mark, poller } = this.#context;
+    const { family, localBytes, localPort } = this.#flow;
+    try {
+      this.#fd = native.socket(family, "stream", {
+        ...(device === undefined ? {} : { device }),
+        ...(mark === undefined ? {} : { mark }),
+      });
+      native.setNoDelay(this.#fd, true);
+      const answer = native.connect(this.#fd, localBytes, localPort);
+      if (answer < 0 && answer !== -EINPROGRESS) {
+        this.#refuse(-answer);
+        return;
+      }
+      this.#events = WRITABLE;
+      this.#watch = poller.watch(this.#fd, WRITABLE, this.#ready);
+    } catch (error) {
+      this.#refuse((error as { errno?: number }).errno ?? 0);
+    }
+  }
+
+  readonly #ready = (events: number): void => {
+    if (this.#over) return;
+    if (!this.#connected) {
+      this.#finishConnect();
+      return;
+    }
+    if ((events & WRITABLE) !== 0) this.#upward();
+    if ((events & (READABLE | FAILED)) !== 0 && !this.#isOver()) {
+      if (this.#eof || (this.#events & READABLE) === 0) {
+        if ((events & FAILED) !== 0) this.#failed();
+      } else this.#downward();
+    }
+    this.#context.pump.touch();
+  };
+
+  #finishConnect(): void {
+    const errno = this.#context.native.socketError(this.#fd);
+    if (errno !== 0) {
+      this.#refuse(errno);
+      this.#context.pump.touch();
+      return;
+    }
+    this.#connected = true;
+    this.#core.x.accept(this.#handle, this.#context.pump.now());
+    this.#want(READABLE);
+    // In immediate mode bytes (and the FIN) may have come before the connection stood.
+    this.#upward();
+    this.#context.pump.touch();
+  }
+
+  /** Client to upstream: as much as the socket takes. */
+  #upward(): void {
+    const { native, region, pump } = this.#context;
+    const { x } = this.#core;
+    for (;;) {
+      const count = x.recvPeek(this.#handle);
+      if (count <= 0) break;
+      const sent = native.sendSpans(region, this.#fd, abi.SPANS_BASE, count);
+      if (sent < 0) {
+        if (sent === -EAGAIN) this.#want(this.#events | WRITABLE);
+        else this.#failed();
+        return;
+      }
+      x.recvConsume(this.#handle, sent, pump.now());
+    }
+    if ((this.#events & WRITABLE) !== 0) this.#want(this.#events & ~WRITABLE);
+    if (this.#finPending && !this.#finSent) {
+      this.#finSent = true;
+      if (native.shutdownWrite(this.#fd) < 0) this.#failed();
+    }
+  }
+
+  /** Upstream to client: as much as the core's send buffer takes. */
+  #downward(): void {
+    const { native, region, pump } = this.#context;
+    const { x, u32 } = this.#core;
+    for (let round = 0; round < RECV_ROUNDS; round++) {
+      const count = x.sendReserve(this.#handle, WANT_BYTES);
+      if (count <= 0) {
+        this.#want(this.#events & ~READABLE);
+        return;
+      }
+      const got = native.recvSpans(region, this.#fd, abi.SPANS_BASE, count);
+      if (got < 0) {
+        if (got !== -EAGAIN) this.#failed();
+        else this.#want(this.#events | READABLE);
+        return;
+      }
+      if (got === 0) {
+        this.#eof = true;
+        this.#want(this.#events & ~READABLE);
+        x.shutdown(this.#handle, pump.now());
+        return;
+      }
+      let room = 0;
+      for (let index = 0; index < count; index++) {
+        room += u32[(abi.SPANS_BASE >> 2) + 2 * index + 1] ?? 0;
+      }
+      x.sendCommit(this.#handle, got, pump.now());
+      if (got < room) break;
+    }
+    this.#want(this.#events | READABLE);
+  }
+
+  #want(events: number): void {
+    if (events === this.#events || this.#watch === undefined) return;
+    this.#events = events;
+    this.#watch.set(events);
+  }
+
+  #isOver(): boolean {
+    return this.#over;
+  }
+
+  /** The socket failed: the client gets a RST. */
+  #failed(): void {
+    if (this.#over) return;
+    this.#drop(true);
+    this.#core.x.abort(this.#handle, this.#context.pump.now());
+  }
+
+  #refuse(errno: number): void {
+    this.#context.dialFailed(this.#flow, errno);
+    this.#drop(true);
+    this.#core.x.reject(this.#handle, rejectForErrno(errno), this.#context.pump.now());
+  }
+
+  #drop(reset: boolean): void {
+    this.#over = true;
+    this.#watch?.close();
+    this.#watch = undefined;
+    if (this.#fd < 0) return;
+    if (reset) this.#context.native.reset(this.#fd);
+    else this.#context.native.close(this.#fd);
+    this.#fd = -1;
+  }
+}
