@@ -1,20 +1,159 @@
-/** Wires services from the model and runs them until a signal ends the process. */
-import type { Config } from "./config/model.ts";
-import { planOf } from "./config/plan.ts";
-import { EXIT_OK, TsgostError } from "./errors.ts";
+/**
+ * Wires services from the configuration and runs them until a signal: the only file that knows all
+ * layers below it. Everything is built before anything is reported ready; a failure half-way takes
+ * down what stands already.
+ */
+import type { Chain } from "./chain/types.ts";
+import { createChain } from "./chain/chain.ts";
+import type { Config, ServiceConfig } from "./config/model.ts";
+import { formatCidr } from "./config/net.ts";
+import { tungoOptions, type TungoOptions } from "./config/tungo.ts";
+import { configError, EXIT_DEFECT, EXIT_OK, type TsgostError } from "./errors.ts";
+import { logger as log } from "./log.ts";
+import type { ServiceInfo } from "./serve/tungo/service.ts";
 
 export interface RunOptions {
-  /** Print what would be made, and make nothing. */
+  /** Print what would be made, make nothing. */
   readonly dryRun: boolean;
-  /** Warnings are errors. */
-  readonly strict: boolean;
+  /** Warnings of the configuration are errors. */
+  readonly strict?: boolean;
+  /** Ends the run as SIGTERM does (library use and tests). */
+  readonly signal?: AbortSignal;
 }
 
-/** Answers the exit code. */
-export function run(config: Config, options: RunOptions): Promise<number> {
+/** A service that runs. */
+interface Running {
+  readonly info: ServiceInfo;
+  close(): void | Promise<void>;
+}
+
+/** After the first signal: what must be gone by then is reset at the latest. */
+const CLOSE_MS = 2500;
+
+/** Runs all services; answers the exit code. */
+export async function run(config: Config, options: RunOptions): Promise<number> {
   if (options.dryRun) {
-    process.stdout.write(planOf(config).join("\n") + "\n");
-    return Promise.resolve(EXIT_OK);
+    process.stdout.write(`${planOf(config).join("\n")}\n`);
+    return EXIT_OK;
   }
-  throw new TsgostError("TSGOST_ERR_UNBUILT", "services cannot be run yet; use --dry-run");
+  const running: Running[] = [];
+  const end = untilSignal(options.signal);
+  let fatal: TsgostError | undefined;
+  try {
+    for (const service of config.services) {
+      running.push(
+        await startService(service, config, (error) => {
+          fatal = error;
+          end.now();
+        }),
+      );
+    }
+    log.info("ready", { services: running.map(({ info }) => info) });
+    await end.promise;
+  } finally {
+    await closeAll(running);
+    end.forget();
+  }
+  if (fatal === undefined) return EXIT_OK;
+  log.fatal(fatal.message);
+  return EXIT_DEFECT;
+}
+
+async function startService(
+  service: ServiceConfig,
+  config: Config,
+  onFatal: (error: TsgostError) => void,
+): Promise<Running> {
+  if (service.listener.type === "tungo") return startTungo(service, config, onFatal);
+  const { startServer } = await import("./serve/server.ts");
+  const server = await startServer(service, config, {
+    log: log.child({ service: service.name }),
+    chainFor: (name) => chainFor(name, config, service.place),
+  });
+  return {
+    info: { name: service.name, addresses: [server.address] },
+    close: () => server.close(),
+  };
+}
+
+function chainFor(name: string, config: Config, place: string): Chain {
+  const chain = config.chains.find((candidate) => candidate.name === name);
+  // Fail closed: a chain that is missing must never mean "direct".
+  if (chain === undefined) throw configError(place, `chain "${name}" does not exist`);
+  return createChain(chain, { log: log.child({ chain: name }) });
+}
+
+async function startTungo(
+  service: ServiceConfig,
+  config: Config,
+  onFatal: (error: TsgostError) => void,
+): Promise<Running> {
+  const tungo = tungoOptions(service);
+  const [{ TungoService }, { loadNative }, { Poller }, { openTungoDevice }] = await Promise.all([
+    import("./serve/tungo/service.ts"),
+    import("./sys/addon.ts"),
+    import("./sys/poll.ts"),
+    import("./serve/tungo/open.ts"),
+  ]);
+  const native = loadNative();
+  const poller = new Poller(native);
+  const serviceLog = log.child({ service: service.name, handler: "tungo" });
+  const { chain } = service.handler;
+  const running = new TungoService({
+    name: service.name,
+    tungo,
+    chain: chain === undefined ? undefined : chainFor(chain, config, service.place),
+    native,
+    poller,
+    log: serviceLog,
+    openDevice: () => openTungoDevice(tungo, { native, poller, log: serviceLog }),
+    onFatal,
+  });
+  const info = running.start();
+  if (tungo.dns.length > 0 && info.device !== undefined) {
+    const { setDnsServers } = await import("./serve/tungo/resolver.ts");
+    await setDnsServers(info.device, tungo.dns, serviceLog);
+  }
+  return { info, close: () => running.close() };
+}
+
+async function closeAll(running: readonly Running[]): Promise<void> {
+  const closing = Promise.allSettled(running.map(async (service) => service.close()));
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, CLOSE_MS);
+  });
+  await Promise.race([closing, late]);
+  clearTimeout(timer);
+}
+
+interface End {
+  readonly promise: Promise<void>;
+  now(): void;
+  forget(): void;
+}
+
+/** Settles at the first SIGINT or SIGTERM; the second one ends the process at once. */
+function untilSignal(signal: AbortSignal | undefined): End {
+  let now = (): void => undefined;
+  const promise = new Promise<void>((resolve) => {
+    now = resolve;
+  });
+  let count = 0;
+  const onSignal = (): void => {
+    count++;
+    if (count > 1) process.exit(EXIT_OK);
+    now();
+  };
+  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal);
+  signal?.addEventListener("abort", now, { once: true });
+  return {
+    promise,
+    now: () => now(),
+    forget: () => {
+      // The handlers stay: a signal during the last clean-up must not leave it half-done.
+      signal?.removeEventListener("abort", now);
+    },
+  };
 }

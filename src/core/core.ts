@@ -49,7 +49,9 @@ const ERROR_NAMES: Readonly<Record<number, string>> = {
 
 /** All counters and drop reasons of abi.ts: [index, name in lower case]. */
 export const STAT_NAMES: readonly (readonly [number, string])[] = Object.entries(abi)
-  .filter(([name]) => (name.startsWith("STAT_") || name.startsWith("DROP_")) && name !== "STAT_COUNT")
+  .filter(
+    ([name]) => (name.startsWith("STAT_") || name.startsWith("DROP_")) && name !== "STAT_COUNT",
+  )
   .filter(([name]) => name !== "STATS_BASE" && name !== "STATS_BYTES")
   .map(([name, index]) => [index, name.toLowerCase().replace(/^stat_/, "")] as const)
   .sort((a, b) => a[0] - b[0]);

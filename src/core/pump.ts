@@ -122,8 +122,12 @@ export class Pump {
     clearTimeout(this.#timer);
     for (const table of [this.#flows, this.#mappings]) {
       for (const carried of table.splice(0)) {
-        carried?.flow?.closed(abi.CLOSE_HOST);
-        carried?.mapping?.closed();
+        try {
+          carried?.flow?.closed(abi.CLOSE_HOST);
+          carried?.mapping?.closed();
+        } catch {
+          // A trapped core answers no release; what the carrier holds upstream is closed by then.
+        }
       }
     }
   }
@@ -258,7 +262,7 @@ export class Pump {
     const { u32 } = this.core;
     const step = abi.DGRAM_BYTES >> 2;
     let at = abi.DGRAMS_BASE >> 2;
-    for (let index = 0; index < count; ) {
+    for (let index = 0; index < count;) {
       if (u32[at] !== abi.DGRAM_UDP) {
         this.#router.echo(index);
         index++;

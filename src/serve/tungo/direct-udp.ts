@@ -124,7 +124,11 @@ export class DirectMapping implements MappingCarrier {
     const { pump } = this.#context;
     const { core } = pump;
     const record = pump.stage();
-    core.u8.copyWithin(record + abi.DGRAM_GSO_OFF, from + abi.DGRAM_GSO_OFF, from + abi.DGRAM_BYTES);
+    core.u8.copyWithin(
+      record + abi.DGRAM_GSO_OFF,
+      from + abi.DGRAM_GSO_OFF,
+      from + abi.DGRAM_BYTES,
+    );
     core.u32[record >> 2] = abi.DGRAM_ERROR;
     core.u32[(record >> 2) + 1] = this.#handle;
     core.u32[(record + abi.DGRAM_LEN_OFF) >> 2] = 0;

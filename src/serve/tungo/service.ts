@@ -1,0 +1,248 @@
+/**
+ * The tungo service: a device, a core, and carriers for what comes out of it.
+ *
+ * Life: `start` opens and configures the device (addresses, MTU, routes), makes the core and the
+ * pump. A lost device is opened again with its addresses and routes; a trap of the core (DOS-7)
+ * closes all flows and starts a new core, three within a minute end the process. `close` resets the
+ * flows and takes the device away; its addresses and routes go with it.
+ */
+import * as abi from "../../../assembly/abi.ts";
+import type { Chain } from "../../chain/types.ts";
+import { formatCidr } from "../../config/net.ts";
+import type { TungoOptions } from "../../config/tungo.ts";
+import { endpointText, type FlowFacts, type FlowRouter } from "../../core/flow.ts";
+import { loadCore } from "../../core/load.ts";
+import { Pump } from "../../core/pump.ts";
+import { defect, messageOf, TsgostError } from "../../errors.ts";
+import { ONCE_PER_MS, type Logger } from "../../log.ts";
+import type { Native } from "../../sys/native.ts";
+import type { Poller } from "../../sys/poll.ts";
+import type { Device } from "../../tun/device.ts";
+import { ChainedFlow, ChainedMapping, type ChainContext } from "./chained.ts";
+import { DirectMapping } from "./direct-udp.ts";
+import { DirectFlow, type DirectContext } from "./direct.ts";
+import { EchoHost } from "./echo.ts";
+
+/** Opens, configures and wraps the device; called again when it was lost. */
+export type DeviceMaker = () => Device;
+
+export interface TungoServiceOptions {
+  readonly name: string;
+  readonly tungo: TungoOptions;
+  /** Undefined: flows are dialled directly. */
+  readonly chain: Chain | undefined;
+  readonly native: Native;
+  readonly poller: Poller;
+  readonly log: Logger;
+  readonly openDevice: DeviceMaker;
+  /** The service cannot go on. */
+  onFatal(error: TsgostError): void;
+}
+
+/** What the `ready` line says of a service. */
+export interface ServiceInfo {
+  readonly name: string;
+  readonly device?: string;
+  readonly addresses: readonly string[];
+  readonly mtu?: number;
+}
+
+const REOPEN_MS_MIN = 100;
+const REOPEN_MS_MAX = 5000;
+const TRAP_WINDOW_MS = 60_000;
+const TRAP_LIMIT = 3;
+
+export class TungoService {
+  readonly #options: TungoServiceOptions;
+  readonly #log: Logger;
+  #device: Device | undefined;
+  #pump: Pump | undefined;
+  #echo: EchoHost | undefined;
+  #region = -1;
+  #reopenMs = REOPEN_MS_MIN;
+  #reopenTimer: NodeJS.Timeout | undefined;
+  #traps: number[] = [];
+  #closed = false;
+
+  constructor(options: TungoServiceOptions) {
+    this.#options = options;
+    this.#log = options.log;
+  }
+
+  start(): ServiceInfo {
+    this.#device = this.#options.openDevice();
+    this.#startCore(this.#device);
+    return {
+      name: this.#options.name,
+      device: this.#device.name,
+      addresses: this.#options.tungo.nets.map(formatCidr),
+      mtu: this.#device.mtu,
+    };
+  }
+
+  /** Counters of the core, for statistics and logs. */
+  stats(): Record<string, number> {
+    return this.#pump?.core.stats() ?? {};
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#reopenTimer);
+    if (this.#pump?.stopped === false) this.#pump.stop();
+    this.#log.debug("counters", { stats: this.stats() });
+    this.#drop();
+    this.#options.chain?.close();
+  }
+
+  #drop(): void {
+    this.#echo?.close();
+    this.#echo = undefined;
+    this.#device?.close();
+    this.#device = undefined;
+    if (this.#region >= 0) this.#options.native.detach(this.#region);
+    this.#region = -1;
+    this.#pump = undefined;
+  }
+
+  #startCore(device: Device): void {
+    const core = loadCore(this.#words(device));
+    const { native } = this.#options;
+    this.#region = native.attach(core.buffer);
+    device.attach({ buffer: core.buffer, region: this.#region });
+    const router: FlowRouter = {
+      open: (flow) => this.#router.open(flow),
+      mapping: (flow) => this.#router.mapping(flow),
+      echo: (record) => this.#router.echo(record),
+    };
+    const pump = new Pump({ core, device, router, onFailure: (error) => this.#failed(error) });
+    this.#pump = pump;
+    this.#router = this.#makeRouter(pump);
+  }
+
+  #router: FlowRouter = refuseAll;
+
+  #makeRouter(pump: Pump): FlowRouter {
+    const { chain, native, poller, tungo } = this.#options;
+    const direct: DirectContext = {
+      native,
+      poller,
+      region: this.#region,
+      pump,
+      ...(tungo.interface === undefined ? {} : { device: tungo.interface }),
+      ...(tungo.soMark === undefined ? {} : { mark: tungo.soMark }),
+      dialFailed: (flow, errno) => this.#dialFailed(flow, `errno ${errno}`),
+    };
+    const echo = new EchoHost(direct);
+    this.#echo = echo;
+    if (chain === undefined) {
+      return {
+        open: (flow) => new DirectFlow(direct, flow),
+        mapping: (flow) => new DirectMapping(direct, flow),
+        echo: (record) => echo.request(record),
+      };
+    }
+    const chained: ChainContext = {
+      chain,
+      pump,
+      dialFailed: (flow, error) => this.#dialFailed(flow, messageOf(error)),
+    };
+    return {
+      open: (flow) => new ChainedFlow(chained, flow),
+      mapping: (flow) => new ChainedMapping(chained, flow),
+      // A chain carries no echo: with `echo=host` asked for all the same, pings go out directly.
+      echo: (record) => echo.request(record),
+    };
+  }
+
+  #dialFailed(flow: FlowFacts, cause: string): void {
+    if (!this.#log.enabled("debug")) return;
+    this.#log.debug("dial failed", {
+      client: endpointText(flow.remoteHost, flow.remotePort),
+      dst: endpointText(flow.localHost, flow.localPort),
+      cause,
+    });
+  }
+
+  #words(device: Device): Map<number, number> {
+    const { tungo, chain } = this.#options;
+    const words = new Map(tungo.words);
+    words.set(abi.CFG_MTU, device.mtu);
+    words.set(abi.CFG_VNET_BYTES, device.vnetBytes);
+    words.set(abi.CFG_OFFLOADS, device.offloads);
+    if (tungo.echo === "auto") {
+      words.set(abi.CFG_ECHO_MODE, chain === undefined ? abi.ECHO_HOST : abi.ECHO_LOCAL);
+    }
+    for (const net of tungo.nets) {
+      const view = new DataView(net.bytes.buffer, net.bytes.byteOffset, 16);
+      const first = net.family === 4 ? abi.CFG_OWN_4 : abi.CFG_OWN_6;
+      const count = net.family === 4 ? 1 : 4;
+      if (words.has(first)) continue;
+      for (let index = 0; index < count; index++) {
+        words.set(first + index, view.getUint32(4 * index, true));
+      }
+    }
+    return words;
+  }
+
+  /** The pump stopped: the device was lost, or the core trapped. */
+  #failed(error: unknown): void {
+    const pump = this.#pump;
+    if (this.#closed || pump === undefined) return;
+    const lost = error instanceof TsgostError && error.code === "TSGOST_ERR_DEVICE_LOST";
+    if (lost) {
+      this.#log.error("device lost, opening it again", { cause: messageOf(error) });
+    } else {
+      this.#log.error("the core failed, starting a new one", {
+        cause: messageOf(error),
+        stack: error instanceof Error ? error.stack : undefined,
+      });
+      if (!this.#mayRestart(error)) return;
+    }
+    pump.end();
+    this.#drop();
+    this.#reopen();
+  }
+
+  #mayRestart(error: unknown): boolean {
+    const now = performance.now();
+    this.#traps = [...this.#traps.filter((at) => now - at < TRAP_WINDOW_MS), now];
+    if (this.#traps.length < TRAP_LIMIT) return true;
+    this.#pump?.end();
+    this.#drop();
+    this.#options.onFatal(defect(`the core failed ${TRAP_LIMIT} times in a minute`, error));
+    return false;
+  }
+
+  #reopen(): void {
+    if (this.#closed) return;
+    try {
+      const device = this.#options.openDevice();
+      this.#device = device;
+      this.#startCore(device);
+      this.#reopenMs = REOPEN_MS_MIN;
+      this.#log.info("device is back", { device: device.name });
+    } catch (error) {
+      this.#drop();
+      this.#log.once("reopen", ONCE_PER_MS, {
+        level: "error",
+        message: "the device could not be opened again, trying on",
+        fields: { cause: messageOf(error) },
+      });
+      this.#reopenTimer = setTimeout(() => this.#reopen(), this.#reopenMs);
+      this.#reopenMs = Math.min(2 * this.#reopenMs, REOPEN_MS_MAX);
+    }
+  }
+}
+
+/** Between two cores nothing is carried. */
+const refuseAll: FlowRouter = {
+  open: () => ({
+    readable: () => undefined,
+    writable: () => undefined,
+    fin: () => undefined,
+    closed: () => undefined,
+  }),
+  mapping: () => ({ datagrams: () => undefined, closed: () => undefined }),
+  echo: () => undefined,
+};
