@@ -6,8 +6,9 @@
 import type { Chain } from "./chain/types.ts";
 import { createChain } from "./chain/chain.ts";
 import type { Config, ServiceConfig } from "./config/model.ts";
-import { formatCidr } from "./config/net.ts";
-import { tungoOptions, type TungoOptions } from "./config/tungo.ts";
+import { formatIp } from "./config/net.ts";
+import { planOf } from "./config/plan.ts";
+import { tungoOptions } from "./config/tungo.ts";
 import { configError, EXIT_DEFECT, EXIT_OK, type TsgostError } from "./errors.ts";
 import { logger as log } from "./log.ts";
 import type { ServiceInfo } from "./serve/tungo/service.ts";
@@ -88,7 +89,7 @@ async function startTungo(
   config: Config,
   onFatal: (error: TsgostError) => void,
 ): Promise<Running> {
-  const tungo = tungoOptions(service);
+  const { options: tungo } = tungoOptions(service);
   const [{ TungoService }, { loadNative }, { Poller }, { openTungoDevice }] = await Promise.all([
     import("./serve/tungo/service.ts"),
     import("./sys/addon.ts"),
@@ -112,7 +113,7 @@ async function startTungo(
   const info = running.start();
   if (tungo.dns.length > 0 && info.device !== undefined) {
     const { setDnsServers } = await import("./serve/tungo/resolver.ts");
-    await setDnsServers(info.device, tungo.dns, serviceLog);
+    await setDnsServers(info.device, tungo.dns.map(formatIp), serviceLog);
   }
   return { info, close: () => running.close() };
 }

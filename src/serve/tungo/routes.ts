@@ -4,7 +4,7 @@
  * system's own is touched.
  */
 import { covers, formatCidr, overlaps, type Cidr } from "../../config/net.ts";
-import type { TungoRoute } from "../../config/tungo.ts";
+import type { Route } from "../../config/tungo-nets.ts";
 import { configError } from "../../errors.ts";
 
 /** Routes that a set of exclusions may be split into. */
@@ -33,9 +33,9 @@ function without(cidr: Cidr, exclude: Cidr, out: Cidr[]): void {
 
 /** `routes` with every address of `excludes` taken out. */
 export function routesWithout(
-  routes: readonly TungoRoute[],
+  routes: readonly Route[],
   excludes: readonly Cidr[],
-): TungoRoute[] {
+): Route[] {
   let left = [...routes];
   for (const exclude of excludes) {
     left = left.flatMap((route) => {

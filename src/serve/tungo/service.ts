@@ -165,23 +165,11 @@ export class TungoService {
   }
 
   #words(device: Device): Map<number, number> {
-    const { tungo, chain } = this.#options;
+    const { tungo } = this.#options;
     const words = new Map(tungo.words);
     words.set(abi.CFG_MTU, device.mtu);
     words.set(abi.CFG_VNET_BYTES, device.vnetBytes);
     words.set(abi.CFG_OFFLOADS, device.offloads);
-    if (tungo.echo === "auto") {
-      words.set(abi.CFG_ECHO_MODE, chain === undefined ? abi.ECHO_HOST : abi.ECHO_LOCAL);
-    }
-    for (const net of tungo.nets) {
-      const view = new DataView(net.bytes.buffer, net.bytes.byteOffset, 16);
-      const first = net.family === 4 ? abi.CFG_OWN_4 : abi.CFG_OWN_6;
-      const count = net.family === 4 ? 1 : 4;
-      if (words.has(first)) continue;
-      for (let index = 0; index < count; index++) {
-        words.set(first + index, view.getUint32(4 * index, true));
-      }
-    }
     return words;
   }
 
