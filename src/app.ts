@@ -9,7 +9,7 @@ import type { Config, ServiceConfig } from "./config/model.ts";
 import { formatIp } from "./config/net.ts";
 import { planOf } from "./config/plan.ts";
 import { tungoOptions } from "./config/tungo.ts";
-import { configError, EXIT_DEFECT, EXIT_OK, type TsgostError } from "./errors.ts";
+import { configError, EXIT_OK, type TsgostError } from "./errors.ts";
 import { logger as log } from "./log.ts";
 import type { ServiceInfo } from "./serve/tungo/service.ts";
 
@@ -57,7 +57,7 @@ export async function run(config: Config, options: RunOptions): Promise<number> 
   }
   if (fatal === undefined) return EXIT_OK;
   log.fatal(fatal.message);
-  return EXIT_DEFECT;
+  return fatal.exitCode;
 }
 
 async function startService(

@@ -27,10 +27,18 @@ const LARGE_BYTES = 16_384;
 /** Event rounds of one tick; carriers raise new events only in answer to old ones. */
 const EVENT_ROUNDS = 64;
 
+/** What the pump needs of the readiness dispatcher. */
+export interface LoopTurns {
+  readonly inTurn: boolean;
+  endOfTurn(callback: () => void): () => void;
+}
+
 export interface PumpOptions {
   readonly core: Core;
   readonly device: Device;
   readonly router: FlowRouter;
+  /** The readiness dispatcher: what its callbacks caused leaves at the end of their turn. */
+  readonly turns?: LoopTurns;
   /** The core trapped, or the device is lost: the pump has stopped. */
   onFailure(error: unknown): void;
 }
@@ -46,6 +54,8 @@ export class Pump {
   readonly #device: Device;
   readonly #router: FlowRouter;
   readonly #onFailure: (error: unknown) => void;
+  readonly #turns: LoopTurns | undefined;
+  readonly #unhook: (() => void) | undefined;
   readonly #flows: (Carried | undefined)[] = [];
   readonly #mappings: (Carried | undefined)[] = [];
   #batch = abi.RX_MAX;
@@ -54,6 +64,8 @@ export class Pump {
   #timerUs = Infinity;
   #flushQueued = false;
   #inTick = false;
+  /** Something changed since the tick's last flush began. */
+  #again = false;
   #stopped = false;
   /** Packets that the device refused, for the counters. */
   writeFailures = 0;
@@ -63,6 +75,10 @@ export class Pump {
     this.#device = options.device;
     this.#router = options.router;
     this.#onFailure = (error) => options.onFailure(error);
+    this.#turns = options.turns;
+    this.#unhook = options.turns?.endOfTurn(() => {
+      if (this.#flushQueued) this.#flushLater();
+    });
     this.#device.onReadable(() => this.#guard(() => this.#drain()));
   }
 
@@ -77,9 +93,10 @@ export class Pump {
 
   /** Something outside a tick changed a flow: flush at the end of this turn. */
   touch(): void {
+    if (this.#inTick) this.#again = true;
     if (this.#flushQueued || this.#inTick || this.#stopped) return;
     this.#flushQueued = true;
-    setImmediate(this.#flushLater);
+    if (this.#turns?.inTurn !== true) setImmediate(this.#flushLater);
   }
 
   /** Sends what is queued now; for carriers that need their staged datagrams back. */
@@ -120,6 +137,7 @@ export class Pump {
   end(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
+    this.#unhook?.();
     for (const table of [this.#flows, this.#mappings]) {
       for (const carried of table.splice(0)) {
         try {
@@ -133,6 +151,7 @@ export class Pump {
   }
 
   readonly #flushLater = (): void => {
+    if (!this.#flushQueued) return;
     this.#flushQueued = false;
     this.#guard(() => this.#flush());
   };
@@ -151,6 +170,9 @@ export class Pump {
     } finally {
       this.#inTick = nested;
     }
+    if (nested || !this.#again) return;
+    this.#again = false;
+    this.touch();
   }
 
   #drain(): void {
@@ -173,6 +195,7 @@ export class Pump {
   #flush(): void {
     const { x } = this.core;
     const now = nowUs();
+    this.#again = false;
     let first = 0;
     do {
       if (first < this.#staged) {

@@ -52,7 +52,7 @@ class Dispatcher {
         this.#callbacks[id] = undefined;
         this.#ended.push(id);
         // Outside of a turn nothing in the list can name it any more.
-        if (!this.#inTurn) this.#reuse();
+        if (!this.inTurn) this.#reuse();
       },
     };
   }
@@ -64,11 +64,12 @@ class Dispatcher {
     };
   }
 
-  #inTurn = false;
+  /** Callbacks of a turn are running; `endOfTurn` follows. */
+  inTurn = false;
 
   readonly #dispatch = (count: number): void => {
     const list = this.#list;
-    this.#inTurn = true;
+    this.inTurn = true;
     for (let index = 0; index < count; index++) {
       const id = list[2 * index] ?? -1;
       const callback = this.#callbacks[id];
@@ -79,8 +80,6 @@ class Dispatcher {
         this.#keep(error);
       }
     }
-    this.#inTurn = false;
-    this.#reuse();
     for (const hook of this.#hooks) {
       try {
         hook();
@@ -88,6 +87,8 @@ class Dispatcher {
         this.#keep(error);
       }
     }
+    this.inTurn = false;
+    this.#reuse();
     this.#rethrow();
   };
 
@@ -128,6 +129,11 @@ export class Poller {
   /** Calls back with READABLE, WRITABLE and FAILED bits; `events` are the first two. */
   watch(fd: number, events: number, callback: ReadyCallback): Watch {
     return this.#dispatcher.watch(fd, events, callback);
+  }
+
+  /** Whether callbacks of a turn are running, so that endOfTurn will follow. */
+  get inTurn(): boolean {
+    return this.#dispatcher.inTurn;
   }
 
   /** Calls back after each turn in which anything was ready; answers how to end that. */

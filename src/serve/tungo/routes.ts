@@ -32,10 +32,7 @@ function without(cidr: Cidr, exclude: Cidr, out: Cidr[]): void {
 }
 
 /** `routes` with every address of `excludes` taken out. */
-export function routesWithout(
-  routes: readonly Route[],
-  excludes: readonly Cidr[],
-): Route[] {
+export function routesWithout(routes: readonly Route[], excludes: readonly Cidr[]): Route[] {
   let left = [...routes];
   for (const exclude of excludes) {
     left = left.flatMap((route) => {

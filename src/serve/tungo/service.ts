@@ -115,7 +115,13 @@ export class TungoService {
       mapping: (flow) => this.#router.mapping(flow),
       echo: (record) => this.#router.echo(record),
     };
-    const pump = new Pump({ core, device, router, onFailure: (error) => this.#failed(error) });
+    const pump = new Pump({
+      core,
+      device,
+      router,
+      turns: this.#options.poller,
+      onFailure: (error) => this.#failed(error),
+    });
     this.#pump = pump;
     this.#router = this.#makeRouter(pump);
   }
@@ -178,6 +184,10 @@ export class TungoService {
     const pump = this.#pump;
     if (this.#closed || pump === undefined) return;
     const lost = error instanceof TsgostError && error.code === "TSGOST_ERR_DEVICE_LOST";
+    if (lost && this.#options.tungo.tunFd !== undefined) {
+      this.#end(error);
+      return;
+    }
     if (lost) {
       this.#log.error("device lost, opening it again", { cause: messageOf(error) });
     } else {
@@ -196,10 +206,14 @@ export class TungoService {
     const now = performance.now();
     this.#traps = [...this.#traps.filter((at) => now - at < TRAP_WINDOW_MS), now];
     if (this.#traps.length < TRAP_LIMIT) return true;
+    this.#end(defect(`the core failed ${TRAP_LIMIT} times in a minute`, error));
+    return false;
+  }
+
+  #end(error: TsgostError): void {
     this.#pump?.end();
     this.#drop();
-    this.#options.onFatal(defect(`the core failed ${TRAP_LIMIT} times in a minute`, error));
-    return false;
+    this.#options.onFatal(error);
   }
 
   #reopen(): void {
