@@ -116,6 +116,11 @@ export class Pump {
     return record;
   }
 
+  /** Gives back the record that `stage` answered last. */
+  unstage(): void {
+    this.#staged--;
+  }
+
   /** Tells the core of `count` records that were filled from the start of an empty STAGE block. */
   sendStaged(count: number): void {
     this.#staged = count;

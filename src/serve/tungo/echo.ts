@@ -95,16 +95,19 @@ export class EchoHost {
     const { core } = pump;
     for (let round = 0; round < RECV_ROUNDS; round++) {
       const record = pump.stage();
-      core.u32[record >> 2] = 0;
       const got = native.pingRecv(region, line.fd, record);
       if (got <= 0) {
+        pump.unstage();
         if (got < 0 && got !== -EAGAIN) native.socketError(line.fd);
         return;
       }
       const own = core.u16[(record + abi.DGRAM_SEQ_OFF) >> 1] ?? 0;
       const ping = line.pings.get(own);
       const far = core.u8.subarray(record + abi.DGRAM_FAR_OFF, record + abi.DGRAM_FAR_OFF + 16);
-      if (ping === undefined || !sameAddress(ping.far, far, family)) continue;
+      if (ping === undefined || !sameAddress(ping.far, far, family)) {
+        pump.unstage();
+        continue;
+      }
       line.pings.delete(own);
       core.u32[record >> 2] = abi.DGRAM_ECHO;
       core.u32[(record >> 2) + 1] = 0;
