@@ -55,7 +55,11 @@ export function openTungoDevice(tungo: TungoOptions, context: OpenContext): Devi
       offloads: device.offloads,
       addresses: tungo.nets.map(formatCidr),
     });
-    return tungo.pcap === undefined ? device : new PcapDevice(device, { path: tungo.pcap });
+    if (tungo.pcap === undefined) return device;
+    return new PcapDevice(device, {
+      file: tungo.pcap,
+      onError: (error) => log.error(`the recording ended: ${messageOf(error)}`),
+    });
   } catch (error) {
     device.close();
     throw error;
