@@ -11,7 +11,7 @@ import type { Poller } from "../../sys/poll.ts";
 import type { Device } from "../../tun/device.ts";
 import { openLinuxDevice } from "../../tun/linux.ts";
 import { PcapDevice } from "../../tun/pcap.ts";
-import { routesWithout } from "./routes.ts";
+import { effectiveRoutes } from "../../config/plan.ts";
 
 /** Room for bursts of the kernel's: its default of 500 loses packets at small MTUs. */
 const TX_QUEUE_PACKETS = 2000;
@@ -42,7 +42,7 @@ export function openTungoDevice(tungo: TungoOptions, context: OpenContext): Devi
           txQueueLen: TX_QUEUE_PACKETS,
           addresses: tungo.nets,
           up: true,
-          routes: routesWithout(tungo.routes, tungo.excludes),
+          routes: effectiveRoutes(tungo),
         },
         (error) => log.warn(`device ${device.name} is elsewhere: ${messageOf(error)}`),
       );
