@@ -4,7 +4,8 @@
  * down what stands already.
  */
 import type { Chain } from "./chain/types.ts";
-import { createChain } from "./chain/chain.ts";
+import { buildChain } from "./chain/chain.ts";
+import type { MaskFunction } from "./proto/ws.ts";
 import type { Config, ServiceConfig } from "./config/model.ts";
 import { formatIp } from "./config/net.ts";
 import { planOf } from "./config/plan.ts";
@@ -68,7 +69,8 @@ async function startService(
   if (service.listener.type === "tungo") return startTungo(service, config, onFatal);
   const { startServer } = await import("./serve/server.ts");
   const server = await startServer(service, config, {
-    log: log.child({ service: service.name }),
+    log,
+    signal: new AbortController().signal,
     chainFor: (name) => chainFor(name, config, service.place),
   });
   return {
@@ -77,11 +79,14 @@ async function startService(
   };
 }
 
-function chainFor(name: string, config: Config, place: string): Chain {
+function chainFor(name: string, config: Config, place: string, mask?: MaskFunction): Chain {
   const chain = config.chains.find((candidate) => candidate.name === name);
   // Fail closed: a chain that is missing must never mean "direct".
   if (chain === undefined) throw configError(place, `chain "${name}" does not exist`);
-  return createChain(chain, { log: log.child({ chain: name }) });
+  return buildChain(chain, {
+    log: log.child({ chain: name }),
+    ...(mask === undefined ? {} : { mask }),
+  });
 }
 
 async function startTungo(
@@ -103,7 +108,10 @@ async function startTungo(
   const running = new TungoService({
     name: service.name,
     tungo,
-    chain: chain === undefined ? undefined : chainFor(chain, config, service.place),
+    makeChain:
+      chain === undefined
+        ? undefined
+        : (mask) => chainFor(chain, config, service.place, mask),
     native,
     poller,
     log: serviceLog,

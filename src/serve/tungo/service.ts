@@ -14,6 +14,7 @@ import { endpointText, type FlowFacts, type FlowRouter } from "../../core/flow.t
 import { loadCore } from "../../core/load.ts";
 import { Pump } from "../../core/pump.ts";
 import { defect, messageOf, TsgostError } from "../../errors.ts";
+import { xorMask, type MaskFunction } from "../../proto/ws.ts";
 import { ONCE_PER_MS, type Logger } from "../../log.ts";
 import type { Native } from "../../sys/native.ts";
 import type { Poller } from "../../sys/poll.ts";
@@ -29,8 +30,8 @@ export type DeviceMaker = () => Device;
 export interface TungoServiceOptions {
   readonly name: string;
   readonly tungo: TungoOptions;
-  /** Undefined: flows are dialled directly. */
-  readonly chain: Chain | undefined;
+  /** Builds the chain, given how to mask bytes in the core's memory; undefined: dial directly. */
+  readonly makeChain: ((mask: MaskFunction) => Chain) | undefined;
   readonly native: Native;
   readonly poller: Poller;
   readonly log: Logger;
@@ -55,6 +56,7 @@ const TRAP_LIMIT = 3;
 export class TungoService {
   readonly #options: TungoServiceOptions;
   readonly #log: Logger;
+  readonly #chain: Chain | undefined;
   #device: Device | undefined;
   #pump: Pump | undefined;
   #echo: EchoHost | undefined;
@@ -67,6 +69,7 @@ export class TungoService {
   constructor(options: TungoServiceOptions) {
     this.#options = options;
     this.#log = options.log;
+    this.#chain = options.makeChain?.((bytes, key, phase) => this.#mask(bytes, key, phase));
   }
 
   start(): ServiceInfo {
@@ -92,7 +95,7 @@ export class TungoService {
     if (this.#pump?.stopped === false) this.#pump.stop();
     this.#log.debug("counters", { stats: this.stats() });
     this.#drop();
-    this.#options.chain?.close();
+    this.#chain?.close();
   }
 
   #drop(): void {
@@ -128,8 +131,16 @@ export class TungoService {
 
   #router: FlowRouter = refuseAll;
 
+  /** WebSocket masking: in the core for bytes of its memory, in JavaScript for others. */
+  #mask(bytes: Uint8Array, key: number, phase: number): void {
+    const core = this.#pump?.core;
+    if (core?.buffer !== bytes.buffer) xorMask(bytes, key, phase);
+    else core.x.xorMask(bytes.byteOffset, bytes.length, key, phase);
+  }
+
   #makeRouter(pump: Pump): FlowRouter {
-    const { chain, native, poller, tungo } = this.#options;
+    const { native, poller, tungo } = this.#options;
+    const chain = this.#chain;
     const direct: DirectContext = {
       native,
       poller,
