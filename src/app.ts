@@ -109,9 +109,7 @@ async function startTungo(
     name: service.name,
     tungo,
     makeChain:
-      chain === undefined
-        ? undefined
-        : (mask) => chainFor(chain, config, service.place, mask),
+      chain === undefined ? undefined : (mask) => chainFor(chain, config, service.place, mask),
     native,
     poller,
     log: serviceLog,
