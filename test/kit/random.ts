@@ -44,9 +44,8 @@ export class Random {
   }
 
   pick<T>(choices: readonly T[]): T {
-    const choice = choices[this.below(choices.length)];
-    if (choice === undefined) throw new Error("nothing to pick from");
-    return choice;
+    if (choices.length === 0) throw new Error("nothing to pick from");
+    return choices[this.below(choices.length)]!;
   }
 
   bytes(count: number): Uint8Array {

@@ -38,7 +38,8 @@ export class Client {
   deadline(): number {
     if (this.isOver) return Infinity;
     if (this.peer.state === "idle") return this.#nextUs;
-    return Math.min(this.peer.deadline(), this.#nextUs, this.#resetUs);
+    const appUs = this.peer.state === "open" ? this.#nextUs : Infinity;
+    return Math.min(this.peer.deadline(), appUs, this.#resetUs);
   }
 
   /** Lets the application act; answers the packets to send. */

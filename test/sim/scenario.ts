@@ -1,7 +1,6 @@
 /**
  * What happens in one simulation, drawn from a seed: the links, the core's settings, and for each
- * client what both ends of its connection do. `isClean` marks those in which nobody aborts and no
- * pool is tiny, so that every byte has to arrive.
+ * client what both ends of its connection do.
  */
 import * as abi from "../../assembly/abi.ts";
 import type { CoreSetup } from "../kit/core.ts";
@@ -38,11 +37,18 @@ export interface ClientPlan {
 
 export interface Scenario {
   readonly seed: number;
-  readonly isClean: boolean;
+  /** Pools so small that flows are refused and evicted. */
+  readonly isTiny: boolean;
   readonly core: CoreSetup;
   readonly up: LinkSetup;
   readonly down: LinkSetup;
   readonly clients: readonly ClientPlan[];
+}
+
+/** Nobody aborts: every byte has to arrive. */
+export function isQuiet(plan: ClientPlan): boolean {
+  const hasAbort = Math.min(plan.clientResetUs, plan.hostAbortUs) !== Infinity;
+  return plan.verdict === "accept" && !hasAbort;
 }
 
 const EAGER: Pace = { bytes: Infinity, everyUs: 0 };
@@ -157,7 +163,7 @@ export function drawScenario(seed: number): Scenario {
   const count = random.pick([1, 1, 2, 5, isTiny ? 30 : 12]);
   return {
     seed,
-    isClean,
+    isTiny,
     core,
     up: drawLink(random, isHarsh, core.vnetBytes ?? 0),
     down: drawLink(random, isHarsh, core.vnetBytes ?? 0),
