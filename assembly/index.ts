@@ -37,7 +37,9 @@ export function poll(nowUs: f64, budget: u32): i32 {
   return stack.isInitialised() ? stack.fireTimers(nowUs, budget) : layout.ERR_STATE;
 }
 
-/** Builds what flows have to send: the number of TX descriptors; GAUGE_FLUSH_MORE if TX was full. */
+/**
+ * Builds what flows have to send: the number of TX descriptors; GAUGE_FLUSH_MORE if TX was full.
+ */
 export function flush(nowUs: f64): i32 {
   return stack.isInitialised() ? stack.sendFlows(nowUs) : layout.ERR_STATE;
 }
@@ -75,7 +77,9 @@ export function recvConsume(handle: u32, bytes: u32, nowUs: f64): i32 {
   return stack.isInitialised() ? tcp.tcpRecvConsume(handle, bytes) : layout.ERR_STATE;
 }
 
-/** Lends room for up to `want` bytes in the SPANS block: the number of spans, 0 = EV_WRITABLE later. */
+/**
+ * Lends room for up to `want` bytes in the SPANS block: the number of spans, 0 = EV_WRITABLE later.
+ */
 export function sendReserve(handle: u32, want: u32): i32 {
   return stack.isInitialised() ? tcp.tcpSendReserve(handle, want) : layout.ERR_STATE;
 }
@@ -98,7 +102,9 @@ export function abort(handle: u32, nowUs: f64): i32 {
   return stack.isInitialised() ? tcp.tcpAbort(handle) : layout.ERR_STATE;
 }
 
-/** The host is done with a closed flow or mapping and all that was lent. 0, ERR_STALE, ERR_STATE. */
+/**
+ * The host is done with a closed flow or mapping and all that was lent. 0, ERR_STALE, ERR_STATE.
+ */
 export function release(handle: u32): i32 {
   if (!stack.isInitialised()) return layout.ERR_STATE;
   return handle & layout.HANDLE_MAPPING ? releaseMapping(handle) : tcp.tcpRelease(handle);
@@ -124,7 +130,9 @@ export function closeAll(nowUs: f64): i32 {
   return stack.isInitialised() ? tcp.tcpCloseAll() : layout.ERR_STATE;
 }
 
-/** Masks bytes of a WebSocket frame in place (mem/mask.ts); a range outside memory is left alone. */
+/**
+ * Masks bytes of a WebSocket frame in place (mem/mask.ts); a range outside memory is left alone.
+ */
 export function xorMask(ptr: u32, bytes: u32, key: u32, phase: u32): void {
   if (isInMemory(ptr, bytes)) mask(ptr, bytes, key, phase);
 }

@@ -3,12 +3,12 @@
  *
  * Theory of operation. The host reads packets into RX slots and calls `ingest`: each packet becomes
  * facts (ip/ingress), and goes by protocol to TCP, UDP or ICMP. What comes of it is events of flows
- * and mappings, datagram records, and packets in TX. Between calls nothing happens: time passes only
- * with a call, timers fire only in `poll`, flows send only in `flush`. So the same calls with the
- * same bytes give the same memory.
+ * and mappings, datagram records, and packets in TX. Between calls nothing happens: time passes
+ * only with a call, timers fire only in `poll`, flows send only in `flush`. So the same calls with
+ * the same bytes give the same memory.
  *
- * Bounds: packets of an ingest by the RX block, timers of a poll by its budget, packets out by the TX
- * block; every table has its size from the configuration and its own rule of who gives way.
+ * Bounds: packets of an ingest by the RX block, timers of a poll by its budget, packets out by the
+ * TX block; every table has its size from the configuration and its own rule of who gives way.
  */
 import * as layout from "./layout";
 import { initClients } from "./flow/client";

@@ -44,7 +44,10 @@ import { forgetPeers } from "./peers";
 import { initEvents, isOver, isQueued, raise } from "./events";
 
 const DNS_PORT: u32 = 53;
-/** Flags: every destination so far was a DNS server; the last datagram came from upstream; one ever did. */
+/**
+ * Flags: every destination so far was a DNS server; the last datagram came from upstream; one ever
+ * did.
+ */
 const ONLY_DNS: u32 = 1;
 const ANSWERED: u32 = 2;
 const TWO_WAY: u32 = 4;

@@ -1,7 +1,8 @@
 /**
- * Packets out. A packet is opened (vnet header, IP header), its L4 header is filled in by the caller,
- * payload is named by spans, and it is closed: lengths and checksums are set and it counts as a TX
- * descriptor. One packet is open at a time. The spans' bytes are read by the host until txDone.
+ * Packets out. A packet is opened (vnet header, IP header), its L4 header is filled in by the
+ * caller, payload is named by spans, and it is closed: lengths and checksums are set and it counts
+ * as a TX descriptor. One packet is open at a time. The spans' bytes are read by the host until
+ * txDone.
  *
  * vnet header (virtio 1.2 §5.1.6, native byte order):
  *   0       1     2         4          6            8             10
@@ -96,8 +97,8 @@ export function keepUntilTxDone(ptr: usize, bytes: u32): usize {
 }
 
 /**
- * Opens a packet: writes the vnet room and the IP header (no options, TOS 0, DF on IPv4). Answers the
- * address of the L4 header, `l4HeaderBytes` long, which the caller fills, or 0 if TX is full.
+ * Opens a packet: writes the vnet room and the IP header (no options, TOS 0, DF on IPv4). Answers
+ * the address of the L4 header, `l4HeaderBytes` long, which the caller fills, or 0 if TX is full.
  */
 export function beginPacket(
   ofFamily: u32,
@@ -141,9 +142,9 @@ export function addSpan(ptr: usize, bytes: u32): void {
 }
 
 /**
- * Closes the packet. `gsoSize` is the payload of one wire segment: if there is more, the packet is a
- * super-packet (the device must take it, see tsoBytes). `csumOffset` is the place of the checksum in
- * the L4 header: 16 TCP, 6 UDP, 2 ICMP.
+ * Closes the packet. `gsoSize` is the payload of one wire segment: if there is more, the packet is
+ * a super-packet (the device must take it, see tsoBytes). `csumOffset` is the place of the checksum
+ * in the L4 header: 16 TCP, 6 UDP, 2 ICMP.
  */
 export function endPacket(gsoSize: u32, csumOffset: u32): void {
   assert(isOpen);

@@ -1,9 +1,11 @@
 /**
- * Facts about a packet, filled once by ip/ingress and passed on by pointer. All addresses point into
- * the slot that the packet was received in.
+ * Facts about a packet, filled once by ip/ingress and passed on by pointer. All addresses point
+ * into the slot that the packet was received in.
  */
 
-/** The L4 checksum field holds only the pseudo-header's sum, and the kernel vouches for the rest. */
+/**
+ * The L4 checksum field holds only the pseudo-header's sum, and the kernel vouches for the rest.
+ */
 export const PKT_PARTIAL_CSUM: u32 = 1;
 /** The kernel checked the L4 checksum. */
 export const PKT_CSUM_VALID: u32 = 2;

@@ -13,7 +13,6 @@ import {
   CFG_REASSEMBLY_FRAGMENTS,
   CFG_REASSEMBLY_MS_4,
   CFG_REASSEMBLY_MS_6,
-  CHUNK_BYTES,
   DROP_FRAGMENT,
   DROP_FRAGMENT_FULL,
   DROP_FRAGMENT_OVERLAP,
@@ -21,13 +20,11 @@ import {
   GAUGE_REASSEMBLIES,
   STAT_REASSEMBLED,
 } from "../layout";
-import { clear, copy, equalAddress, putAddress } from "../mem/bytes";
+import { clear, equalAddress, putAddress } from "../mem/bytes";
 import { now } from "../mem/clock";
 import { config, configUs } from "../mem/config";
 import {
   REASSEMBLY_BYTES,
-  piecesBase,
-  piecesCount,
   reassembliesBase,
   reassembliesCount,
   reassemblyBucketMask,
@@ -35,6 +32,19 @@ import {
 } from "../mem/pools";
 import { hashTuple } from "../mem/siphash";
 import { count, setGauge } from "../mem/stats";
+import {
+  PIECE_BYTES,
+  Piece,
+  copyPieces,
+  givePieces,
+  initPieces,
+  isSameFragment,
+  pieceAt,
+  pieceBefore,
+  piecesEnd,
+  piecesFree,
+  putFragment,
+} from "./pieces";
 import { armTimer, cancelTimer, reassemblyTimer } from "../mem/timers";
 
 const TOTAL_UNKNOWN: u32 = 0xffffffff;
@@ -61,28 +71,6 @@ export class Fragment {
   /** What the datagram begins with (from the first fragment). */
   next: u32;
 }
-
-/** Part of a fragment, at the head of its chunk. */
-@unmanaged
-class Piece {
-  nextPtr: u32;
-  offset: u32;
-  len: u32;
-  /** Length of the fragment if this is its first piece, else 0. */
-  fragmentLen: u32;
-
-  @inline get next(): Piece | null {
-    return changetype<Piece | null>(<usize>this.nextPtr);
-  }
-  @inline set next(piece: Piece | null) {
-    this.nextPtr = <u32>changetype<usize>(piece);
-  }
-  @inline get data(): usize {
-    return changetype<usize>(this) + 16;
-  }
-}
-
-const PIECE_BYTES: u32 = CHUNK_BYTES - 16;
 
 /** An incomplete datagram. */
 @unmanaged
@@ -122,10 +110,7 @@ export class Reassembly {
 }
 
 if (offsetof<Reassembly>() > REASSEMBLY_BYTES) ERROR("Reassembly outgrew REASSEMBLY_BYTES");
-if (offsetof<Piece>() != 16) ERROR("Piece must be 16 bytes");
 
-let freePieces: u32 = 0;
-let freePieceCount: u32 = 0;
 let freeRecords: u32 = 0;
 let liveCount: u32 = 0;
 let oldest4: u32 = 0;
@@ -133,11 +118,9 @@ let newest4: u32 = 0;
 let oldest6: u32 = 0;
 let newest6: u32 = 0;
 
-/** Makes all pieces and records free. */
+/** Makes all records and pieces free. */
 export function initReassembly(): void {
-  for (let i = piecesCount(); i > 0; i--) {
-    givePiece(changetype<Piece>(piecesBase() + <usize>(i - 1) * CHUNK_BYTES));
-  }
+  initPieces();
   for (let i = reassembliesCount(); i > 0; i--) {
     const record = changetype<Reassembly>(reassembliesBase() + <usize>(i - 1) * REASSEMBLY_BYTES);
     record.hashNext = freeRecords;
@@ -161,9 +144,9 @@ export function takeFragment(f: Fragment): Reassembly | null {
     spoil(record, DROP_FRAGMENT_OVERLAP);
     return null;
   }
-  const before = pieceBefore(record, f.offset);
-  const after = before ? before.next : changetype<Piece | null>(<usize>record.pieces);
-  if (after && isDuplicate(after, f)) {
+  const before = pieceBefore(record.pieces, f.offset);
+  const after = before ? before.next : pieceAt(record.pieces);
+  if (after && isSameFragment(after, f.offset, f.data, f.len)) {
     count(DROP_FRAGMENT);
     return null;
   }
@@ -188,9 +171,8 @@ export function spoilDatagram(f: Fragment): void {
 
 /** Copies a complete datagram's bytes to `to`, and its first headers to `headersTo`. */
 export function copyDatagram(record: Reassembly, headersTo: usize, headersLen: u32): void {
-  const from = changetype<Piece>(<usize>record.headers);
-  copy(headersTo, from.data, headersLen);
-  copyPieces(record, headersTo + headersLen, record.total);
+  copyPieces(record.headers, headersTo, headersLen);
+  copyPieces(record.pieces, headersTo + headersLen, record.total);
 }
 
 /** Forgets a datagram. */
@@ -226,9 +208,9 @@ export function expire(record: Reassembly): void {
 export function quoteFirst(record: Reassembly, to: usize, most: u32): u32 {
   if (!record.hasFirst || record.isSpoilt) return 0;
   const headersLen = min(record.headersLen, most);
-  copy(to, changetype<Piece>(<usize>record.headers).data, headersLen);
+  copyPieces(record.headers, to, headersLen);
   const dataLen = min(record.firstLen, most - headersLen);
-  copyPieces(record, to + headersLen, dataLen);
+  copyPieces(record.pieces, to + headersLen, dataLen);
   return headersLen + dataLen;
 }
 
@@ -298,7 +280,7 @@ function open(f: Fragment): Reassembly | null {
 }
 
 function close(record: Reassembly): void {
-  givePieces(record);
+  dropPieces(record);
   const bucket = bucketOf(record.src, record.dst, record.id, record.family);
   const self = <u32>changetype<usize>(record);
   if (load<u32>(bucket) == self) {
@@ -320,78 +302,34 @@ function close(record: Reassembly): void {
 function spoil(record: Reassembly, reason: u32): void {
   count(reason);
   record.isSpoilt = true;
-  givePieces(record);
+  dropPieces(record);
 }
 
-/** Whether a fragment agrees with the total length as far as it is known; learns it if it is last. */
+/**
+ * Whether a fragment agrees with the total length as far as it is known; learns it if it is last.
+ */
 function fitsLength(record: Reassembly, f: Fragment): bool {
   const end = f.offset + f.len;
   if (!f.isLast) return record.total == TOTAL_UNKNOWN || end <= record.total;
   if (record.total != TOTAL_UNKNOWN) return end == record.total;
-  let piece = changetype<Piece | null>(<usize>record.pieces);
-  while (piece) {
-    if (piece.offset + piece.len > end) return false;
-    piece = piece.next;
-  }
+  if (piecesEnd(record.pieces) > end) return false;
   record.total = end;
   return true;
 }
 
-/** The last piece that begins before `offset`. */
-function pieceBefore(record: Reassembly, offset: u32): Piece | null {
-  let before: Piece | null = null;
-  let piece = changetype<Piece | null>(<usize>record.pieces);
-  while (piece) {
-    if (piece.offset >= offset) break;
-    before = piece;
-    piece = piece.next;
-  }
-  return before;
-}
-
-/** Whether the fragment that begins with `piece` is the same as `f`, byte by byte. */
-function isDuplicate(piece: Piece, f: Fragment): bool {
-  if (piece.offset != f.offset || piece.fragmentLen != f.len) return false;
-  let at: Piece | null = piece;
-  let done: u32 = 0;
-  while (at && done < f.len) {
-    if (memory.compare(at.data, f.data + done, at.len) != 0) return false;
-    done += at.len;
-    at = at.next;
-  }
-  return done == f.len;
-}
-
-/** Copies a fragment into pieces after `before`. False if there is no room (the datagram is gone). */
+/** Copies a fragment in after `before`. False if there is no room (the datagram is gone). */
 function keepFragment(record: Reassembly, before: Piece | null, f: Fragment): bool {
   const isFirst = f.offset == 0;
   const needed = (f.len + PIECE_BYTES - 1) / PIECE_BYTES + (isFirst ? 1 : 0);
-  while (freePieceCount < needed) {
+  while (piecesFree() < needed) {
     if (evictOldest(record)) continue;
     count(DROP_FRAGMENT_FULL);
     close(record);
     return false;
   }
-  let last = before;
-  for (let done: u32 = 0; done < f.len; done += PIECE_BYTES) {
-    const piece = takePiece();
-    piece.offset = f.offset + done;
-    piece.len = min(PIECE_BYTES, f.len - done);
-    piece.fragmentLen = done == 0 ? f.len : 0;
-    copy(piece.data, f.data + done, piece.len);
-    if (last) {
-      piece.nextPtr = last.nextPtr;
-      last.next = piece;
-    } else {
-      piece.nextPtr = record.pieces;
-      record.pieces = <u32>changetype<usize>(piece);
-    }
-    last = piece;
-  }
+  record.pieces = putFragment(record.pieces, before, f.offset, f.data, f.len);
   if (isFirst) {
-    const headers = takePiece();
-    copy(headers.data, f.headers, f.headersLen);
-    record.headers = <u32>changetype<usize>(headers);
+    record.headers = putFragment(0, null, 0, f.headers, f.headersLen);
     record.headersLen = f.headersLen;
     record.next = f.next;
     record.firstLen = f.len;
@@ -402,15 +340,11 @@ function keepFragment(record: Reassembly, before: Piece | null, f: Fragment): bo
   return true;
 }
 
-function copyPieces(record: Reassembly, to: usize, most: u32): void {
-  let piece = changetype<Piece | null>(<usize>record.pieces);
-  let done: u32 = 0;
-  while (piece && done < most) {
-    const bytes = min(piece.len, most - done);
-    copy(to + done, piece.data, bytes);
-    done += bytes;
-    piece = piece.next;
-  }
+function dropPieces(record: Reassembly): void {
+  givePieces(record.pieces);
+  givePieces(record.headers);
+  record.pieces = 0;
+  record.headers = 0;
 }
 
 /** Evicts the oldest datagram other than `except`; false if there is none. */
@@ -447,27 +381,4 @@ function unlink(record: Reassembly): void {
   if (record.newer != 0) changetype<Reassembly>(<usize>record.newer).older = record.older;
   else if (isV4) newest4 = record.older;
   else newest6 = record.older;
-}
-
-function takePiece(): Piece {
-  const piece = changetype<Piece>(<usize>freePieces);
-  freePieces = piece.nextPtr;
-  freePieceCount--;
-  return piece;
-}
-
-function givePiece(piece: Piece): void {
-  piece.nextPtr = freePieces;
-  freePieces = <u32>changetype<usize>(piece);
-  freePieceCount++;
-}
-
-function givePieces(record: Reassembly): void {
-  while (record.pieces != 0) {
-    const piece = changetype<Piece>(<usize>record.pieces);
-    record.pieces = piece.nextPtr;
-    givePiece(piece);
-  }
-  if (record.headers != 0) givePiece(changetype<Piece>(<usize>record.headers));
-  record.headers = 0;
 }

@@ -3,8 +3,8 @@
  * filled and that can be linked into lists. A packet is received into a slot; a flow that wants its
  * payload takes the slot over and the RX entry gets a fresh one, so large payloads are not copied.
  *
- * Owner: whoever took a block gives it back, once. The bytes of all blocks that are taken stay under
- * the configured cap; slots of RX entries and of the stage are outside of it.
+ * Owner: whoever took a block gives it back, once. The bytes of all blocks that are taken stay
+ * under the configured cap; slots of RX entries and of the stage are outside of it.
  */
 import {
   BLOCK_BYTES,

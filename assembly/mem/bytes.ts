@@ -1,6 +1,6 @@
 /**
- * Bytes in memory: network byte order, copies, comparisons. Callers guarantee that the ranges lie in
- * memory; nothing here checks.
+ * Bytes in memory: network byte order, copies, comparisons. Callers guarantee that the ranges lie
+ * in memory; nothing here checks.
  */
 
 /** Reads 16 bits in network order at any alignment. */

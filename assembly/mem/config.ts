@@ -29,7 +29,9 @@ export function hasOffload(offload: u32): bool {
   return (config(layout.CFG_OFFLOADS) & offload) != 0;
 }
 
-/** Whether every word is in its range. If not, GAUGE_CONFIG_ERROR has the first wrong one's index. */
+/**
+ * Whether every word is in its range. If not, GAUGE_CONFIG_ERROR has the first wrong one's index.
+ */
 export function checkConfig(): bool {
   setGauge(layout.GAUGE_CONFIG_ERROR, 0xffffffff);
   checkDevice();

@@ -3,8 +3,8 @@
  */
 
 /**
- * Masks `bytes` bytes at `ptr` in place. `key` holds the four bytes in the order of the stream (first
- * one lowest); `phase` says how many bytes of the frame came before.
+ * Masks `bytes` bytes at `ptr` in place. `key` holds the four bytes in the order of the stream
+ * (first one lowest); `phase` says how many bytes of the frame came before.
  */
 export function xorMask(ptr: usize, bytes: u32, key: u32, phase: u32): void {
   const turned = rotr<u32>(key, (phase & 3) << 3);

@@ -1,13 +1,13 @@
 /**
  * The table of pools: everything whose size depends on the configuration, placed once by `init`
  * above AssemblyScript's constants. Nothing is allocated afterwards and memory never grows again,
- * so views of the host stay valid. Pages that were never written cost nothing, hence pools are sized
- * for their bound.
+ * so views of the host stay valid. Pages that were never written cost nothing, hence pools are
+ * sized for their bound.
  *
- * Slots are SLOT_BYTES each and hold a packet of any size; chunks are CHUNK_BYTES. Three quarters of
- * the buffer cap can be slots, half of it chunks: which of the two a load needs depends on whether
- * the device gives super-packets, and the cap itself is kept by mem/block.ts. Slots of the RX and
- * STAGE blocks come on top, as those are never free.
+ * Slots are SLOT_BYTES each and hold a packet of any size; chunks are CHUNK_BYTES. Three quarters
+ * of the buffer cap can be slots, half of it chunks: which of the two a load needs depends on
+ * whether the device gives super-packets, and the cap itself is kept by mem/block.ts. Slots of the
+ * RX and STAGE blocks come on top, as those are never free.
  */
 import * as layout from "../layout";
 import { config, hasFlag } from "./config";

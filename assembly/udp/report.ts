@@ -1,7 +1,7 @@
 /**
  * Errors that upstream reported for a destination: the client gets the ICMP error that a router or
- * the destination would have sent (RFC 1122 §3.2.2.1, RFC 4443 §3.1). The datagram it quotes is long
- * gone, so its headers are built again from what the mapping remembers.
+ * the destination would have sent (RFC 1122 §3.2.2.1, RFC 4443 §3.1). The datagram it quotes is
+ * long gone, so its headers are built again from what the mapping remembers.
  */
 import * as layout from "../layout";
 import { be16 } from "../mem/bytes";

@@ -3,8 +3,8 @@
  * bytes as they lie in memory (little endian words); the property that swapping all bytes swaps the
  * sum makes that right, as long as the result is stored as it lies in memory too.
  *
- * A running sum is a u64 that `foldSum` brings down to 16 bits. Parts are added one after the other;
- * a part that begins at an odd place of the packet is added with `addSwapped`.
+ * A running sum is a u64 that `foldSum` brings down to 16 bits. Parts are added one after the
+ * other; a part that begins at an odd place of the packet is added with `addSwapped`.
  */
 
 /** Adds `bytes` bytes at `ptr`, which begin at an even place of the packet. */
@@ -54,7 +54,9 @@ export function addSwapped(sum: u64, ptr: usize, bytes: u32): u64 {
   return sum + <u64>bswap<u16>(<u16>foldSum(addSum(0, ptr, bytes)));
 }
 
-/** Sum of a pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1) for `bytes` bytes of L4 header and data. */
+/**
+ * Sum of a pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1) for `bytes` bytes of L4 header and data.
+ */
 export function pseudoSum(family: u32, src: usize, dst: usize, proto: u32, bytes: u32): u64 {
   let sum = <u64>(proto << 8) + <u64>bswap<u32>(bytes);
   if (family == 4) {
