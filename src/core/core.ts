@@ -66,7 +66,7 @@ export class Core {
 
   private constructor(exports: CoreExports) {
     this.x = exports;
-    this.buffer = exports.memory.buffer as ArrayBuffer;
+    this.buffer = exports.memory.buffer;
     this.u8 = new Uint8Array(this.buffer);
     this.u16 = new Uint16Array(this.buffer);
     this.u32 = new Uint32Array(this.buffer);
