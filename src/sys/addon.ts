@@ -1,6 +1,6 @@
 /**
- * Loads the addon, at the first use and never before: what needs no device works without a compiler.
- * Each thread has its own instance, because the addon keeps its state by environment.
+ * Loads the addon, at the first use and never before: what needs no device works without a
+ * compiler. Each thread has its own instance, because the addon keeps its state by environment.
  */
 import { createRequire } from "node:module";
 import { TsgostError, messageOf } from "../errors.ts";

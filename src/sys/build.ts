@@ -1,8 +1,8 @@
 /**
- * Finds or compiles the addon. In order: a file in `prebuilds/PLATFORM-ARCH/`; in a checkout `build/`
- * (where `npm run build:addon`, that is this file as a program, puts it); in an installed package a
- * cache folder of the running user, filled at first use. The compiler is plain `cc`, the headers are
- * those of the package `node-api-headers`, and nothing is downloaded.
+ * Finds or compiles the addon. In order: a file in `prebuilds/PLATFORM-ARCH/`; in a checkout
+ * `build/` (where `npm run build:addon`, that is this file as a program, puts it); in an
+ * installed package a cache folder of the running user, filled at first use. The compiler is
+ * plain `cc`, the headers are those of the package `node-api-headers`, and nothing is downloaded.
  *
  * A file's name holds a hash of all that goes into it, so that an old one is never loaded. A cache
  * folder that others can change is refused: root must not load what somebody else wrote.
@@ -24,7 +24,8 @@ const COMPILE_TIMEOUT_MS = 120_000;
 
 const NO_COMPILER =
   "no C compiler found: install gcc or clang " +
-  "(Debian, Ubuntu: apt install gcc libc6-dev; Fedora: dnf install gcc; Alpine: apk add gcc musl-dev)";
+  "(Debian, Ubuntu: apt install gcc libc6-dev; Fedora: dnf install gcc; " +
+  "Alpine: apk add gcc musl-dev)";
 
 /** Where the package's own `package.json` is, from sources as from `dist/`. */
 export function packageRoot(): string {

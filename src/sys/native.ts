@@ -59,13 +59,13 @@ export interface Native {
    */
   tunRead(region: number, fd: number, rxPtr: number, max: number): number;
   /**
-   * Writes `count` TX descriptors (abi.ts TX_…). A failed packet is skipped. Answers the number that
-   * failed; `lastErrno()` tells the last cause.
+   * Writes `count` TX descriptors (abi.ts TX_…). A failed packet is skipped. Answers the number
+   * that failed; `lastErrno()` tells the last cause.
    */
   tunWrite(region: number, fd: number, txPtr: number, count: number): number;
   lastErrno(): number;
 
-  /** A non-blocking socket, close-on-exec. type: "stream", "dgram", "ping" (ICMP datagram), "raw-icmp". */
+  /** A non-blocking socket, close-on-exec. "ping" and "raw-icmp" are the two kinds of ICMP echo. */
   socket(
     family: 4 | 6,
     type: "stream" | "dgram" | "ping" | "raw-icmp",
@@ -90,8 +90,8 @@ export interface Native {
 
   /**
    * sendmmsg of `count` datagram records (abi.ts DGRAM_…: ptr, len, gso, family, port, far). On a
-   * record with gso it uses UDP_SEGMENT, or splits when the kernel has none. Answers how many records
-   * were taken, or -errno of the first that failed when none was.
+   * record with gso it uses UDP_SEGMENT, or splits when the kernel has none. Answers how many
+   * records were taken, or -errno of the first that failed when none was.
    */
   udpSend(region: number, fd: number, recordsPtr: number, count: number): number;
   /**
@@ -103,10 +103,17 @@ export interface Native {
   udpError(fd: number): UdpError | undefined;
   /** Sends one ICMP echo request on a "ping" or "raw-icmp" socket. id counts for raw only. */
   pingSend(region: number, fd: number, recordPtr: number, id: number): number;
-  /** Takes one echo reply into a record's ptr (data without header): fills len, far, id, seq. 1, 0, -errno. */
+  /**
+   * Takes one echo reply into a record's ptr (data without header), fills len, far, id and seq.
+   * Answers 1, 0 if there is none, or -errno.
+   */
   pingRecv(region: number, fd: number, recordPtr: number): number;
 
-  /** Watches a descriptor on Node's loop; `id` comes back in the readiness list. */
+  /**
+   * Watches a descriptor on Node's loop; `id` comes back in the readiness list. Level triggered:
+   * what is not read, and a failure that is not handled (the error taken, or the watch set to 0 or
+   * closed), is told again in every turn. FAILED comes with whatever else was asked for.
+   */
   watch(fd: number, id: number, events: number): Watch;
   /**
    * Sets the handler of all watches: called once a loop turn with the number of pairs
@@ -119,8 +126,9 @@ export interface Native {
   /** A netlink socket subscribed to `groups` (bit mask), to be watched; and one read from it. */
   netlinkMonitor(groups: number): number;
   netlinkRead(fd: number): Uint8Array | undefined;
+  /** A device's index; 0 if there is none of that name. */
   ifIndex(name: string): number;
-  /** Whether a flag of `/proc/self/ns` matters: moves this thread into a network namespace file. */
+  /** Moves this thread, and only this one, into a network namespace by its file. */
   setNetns(path: string): void;
 }
 

@@ -133,7 +133,7 @@ export class LinuxDevice implements Device {
     return this.#mtu;
   }
 
-  /** The link's index in this namespace; 0 if it is not here (a descriptor that was handed over). */
+  /** The link's index in this namespace; 0 if it is in another one. */
   get index(): number {
     return this.#index;
   }
@@ -173,8 +173,8 @@ export class LinuxDevice implements Device {
   }
 
   /**
-   * Sets what is given, in the order MTU, addresses, up, routes. Throws TSGOST_ERR_NETLINK; but that
-   * the link is not here, while the descriptor lives, is only told to `warn`.
+   * Sets what is given, in the order MTU, addresses, up, routes. Throws TSGOST_ERR_NETLINK; but
+   * that the link is not here, while the descriptor lives, is only told to `warn`.
    */
   configure(settings: DeviceSettings, warn: (error: TsgostError) => void): void {
     try {

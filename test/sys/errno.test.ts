@@ -1,3 +1,4 @@
+/** Errno numbers, names and words. */
 import { suite } from "../kit/suite.ts";
 import * as assert from "uvu/assert";
 import { constants } from "node:os";

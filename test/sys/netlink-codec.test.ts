@@ -1,3 +1,4 @@
+/** Netlink messages byte by byte. */
 import { suite } from "../kit/suite.ts";
 import * as assert from "uvu/assert";
 import * as codec from "../../src/sys/netlink-codec.ts";

@@ -58,7 +58,7 @@ test("callbacks run in the list's order, the end of the turn once after all", ()
   assert.equal(calls.slice(3), ["11:1"]);
 });
 
-test("a watch closed in the turn is not called any more, nor is its id reused before the end", () => {
+test("a watch closed in the turn is not called any more; its id stays unused till the end", () => {
   const { script, poller } = make();
   const calls: string[] = [];
   const second = { watch: undefined as Watch | undefined };

@@ -1,8 +1,8 @@
 /*
- * Shared declarations of the addon: what one environment (main thread or worker) owns, how arguments
- * come in and results go out. The addon is a thin layer over system calls without protocol logic;
- * `../native.ts` is the contract. Record offsets and sizes (ABI_...) come from `abi.h`, which the
- * build makes out of `assembly/abi.ts`.
+ * Shared declarations of the addon: what one environment (main thread or worker) owns, how
+ * arguments come in and results go out. The addon is a thin layer over system calls without
+ * protocol logic; `../native.ts` is the contract. Record offsets and sizes (ABI_...) come from
+ * `abi.h`, which the build makes out of `assembly/abi.ts`.
  */
 #ifndef TSGOST_ADDON_H
 #define TSGOST_ADDON_H

@@ -1,6 +1,6 @@
 /*
- * ICMP echo upstream, RFC 792 and RFC 4443 §4: requests out and replies in, on a datagram ping socket
- * (the kernel sets the identifier) or a raw one.
+ * ICMP echo upstream, RFC 792 and RFC 4443 §4: requests out and replies in, on a datagram ping
+ * socket (the kernel sets the identifier) or a raw one.
  */
 #include "addon.h"
 

@@ -1,8 +1,8 @@
 /*
- * Readiness. One epoll descriptor an environment holds all watched descriptors, and Node's loop polls
- * that one descriptor: so a loop turn costs one callback into JavaScript whatever the number of ready
- * descriptors, a changed watch costs one system call, and a new one does too. Events are level
- * triggered: what does not fit into the list comes in the next turn.
+ * Readiness. One epoll descriptor an environment holds all watched descriptors, and Node's loop
+ * polls that one descriptor: so a loop turn costs one callback into JavaScript whatever the
+ * number of ready descriptors, a changed watch costs one system call, and a new one does too.
+ * Events are level triggered: what does not fit into the list comes in the next turn.
  *
  * A watch is named by a token (place and generation), never by its descriptor alone. Closing a
  * descriptor through the addon kills its watch, so a number that the kernel gives out again cannot

@@ -1,6 +1,7 @@
 /*
- * The functions of libuv that the addon uses, declared by hand: Node exports them, but their headers
- * are not part of the Node-API headers package. All are old and stable (libuv 1.22 and later).
+ * The functions of libuv that the addon uses, declared by hand: Node exports them, but their
+ * headers are not part of the Node-API headers package. All are old and stable (libuv 1.22 and
+ * later).
  */
 #ifndef TSGOST_UV_H
 #define TSGOST_UV_H
