@@ -259,15 +259,15 @@ export function parseBytes(text: string): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
-const UNIT_MS: Readonly<Record<string, number>> = {
-  ns: 1e-6,
-  us: 1e-3,
-  "\u00b5s": 1e-3,
-  "\u03bcs": 1e-3,
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
+const UNIT_NS: Readonly<Record<string, number>> = {
+  ns: 1,
+  us: 1e3,
+  "\u00b5s": 1e3,
+  "\u03bcs": 1e3,
+  ms: 1e6,
+  s: 1e9,
+  m: 6e10,
+  h: 3.6e12,
 };
 
 /** Go's durations end at 2^63 ns. */
@@ -281,13 +281,13 @@ export function parseDuration(text: string): number | undefined {
   const body = trimmed.replace(/^[+-]/, "");
   if (/^(\d+(\.\d*)?|\.\d+)$/.test(body)) return finite(sign * Number(body) * 1000);
   const piece = /(\d+\.?\d*|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)/y;
-  let total = 0;
+  let totalNs = 0;
   while (piece.lastIndex < body.length) {
     const match = piece.exec(body);
     if (match === null) return undefined;
-    total += Number(match[1]) * (UNIT_MS[match[2] ?? ""] ?? 0);
+    totalNs += Number(match[1]) * (UNIT_NS[match[2] ?? ""] ?? 0);
   }
-  return body === "" ? undefined : finite(sign * total);
+  return body === "" ? undefined : finite((sign * totalNs) / 1e6);
 }
 
 function finite(ms: number): number | undefined {

@@ -1,7 +1,7 @@
 /**
- * Users and passwords that are not written in the configuration: a file with lines `user [password]`
- * (a client presents the first, a server admits all), or a variable TSGOST_AUTH_… with
- * `user[:password]`. Argv and configuration files are seen by more people than these.
+ * Users and passwords that are not written in the configuration: a file with lines
+ * `user [password]` (a client presents the first, a server admits all), or a variable TSGOST_AUTH_…
+ * with `user[:password]`. Argv and configuration files are seen by more people than these.
  */
 import { readFileSync, statSync } from "node:fs";
 import { codeOf, configError, messageOf } from "../errors.ts";

@@ -1,8 +1,8 @@
 /**
  * Everything a tungo service is told, from one place: service, listener and handler metadata (of a
- * URL, of YAML, or made by the sub-command) become typed options and the core's words. Device keys
- * are read from the listener first, then the handler, then the service: GOST puts unprefixed keys of
- * a URL into all three, and people put them anywhere.
+ * URL, of YAML, or made by the sub-command) become typed options and the core's words. Keys are
+ * read from the listener first, then the handler, then the service: GOST puts unprefixed keys of a
+ * URL into all three, and people put them anywhere.
  */
 import * as abi from "../../assembly/abi.ts";
 import { CORE_OPTIONS } from "../core/options.ts";

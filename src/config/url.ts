@@ -1,7 +1,8 @@
 /**
- * GOST's URL grammar: `[scheme[+transport]://][user[:password]@][host]:port[/target…][?key=value…]`.
- * It is not RFC 3986: the host part of -L may hold port ranges, that of -F a list of nodes. Decoding
- * follows Go's net/url; where Go drops malformed pairs silently, this refuses (unless `compat`).
+ * GOST's URL grammar: `[scheme[+transport]://][user[:password]@][host]:port[/target][?key=value…]`.
+ * It is not RFC 3986: the host part of -L may hold port ranges, that of -F a list of nodes.
+ * Decoding follows Go's net/url; where Go drops malformed pairs silently, this refuses (unless
+ * `compat`).
  */
 import { configError } from "../errors.ts";
 import type { Auth } from "./model.ts";
