@@ -30,6 +30,10 @@ export const HOST_LAYERS: Readonly<Record<string, number>> = {
   "src/proto/": 1,
   // A table of names and bounds without behaviour, which config/ reads as core/ does.
   "src/core/options.ts": 1,
+  // The model's types and pure look-ups of text, which whoever is configured reads.
+  "src/config/model.ts": 1,
+  "src/config/net.ts": 1,
+  "src/config/metadata.ts": 1,
   "src/config/": 2,
   "src/core/": 2,
   "src/tun/": 2,

@@ -29,6 +29,8 @@ const CLOCK_ALLOWED: Readonly<Record<string, string>> = {
   "src/app.ts": "wires the services: hands time and entropy down",
   "src/core/load.ts": "hands time and entropy to the core",
   "src/log.ts": "log lines carry the time of day",
+  "src/serve/cert.ts": "certificates begin and end by the calendar",
+  "src/serve/listen-ws.ts": "HTTP answers carry the time of day",
   "src/tun/pcap.ts": "captures carry the time of day",
 };
 

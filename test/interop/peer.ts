@@ -1,0 +1,141 @@
+/** A real gost as a child process, and what the checks need around it: ports, targets, the table. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const START_MS = 10_000;
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** gost with a home of its own, so that certificates of the user stay untouched. */
+export class Gost {
+  readonly #binary: string;
+  readonly #home = mkdtempSync(join(tmpdir(), "tsgost-interop-"));
+  readonly #children = new Set<ChildProcess>();
+
+  constructor(binary: string) {
+    this.#binary = binary;
+  }
+
+  async version(): Promise<string> {
+    const child = this.#spawn(["-V"]);
+    let text = "";
+    child.stdout?.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    await once(child, "close");
+    return text.trim();
+  }
+
+  /** Starts gost and waits until `port` accepts connections (0: does not wait). */
+  async start(args: readonly string[], port: number): Promise<{ stop(): Promise<void> }> {
+    const child = this.#spawn(args);
+    const stop = async (): Promise<void> => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.kill("SIGKILL");
+      await once(child, "close");
+    };
+    const endMs = performance.now() + START_MS;
+    while (port !== 0 && !(await accepts(port))) {
+      if (child.exitCode !== null || performance.now() > endMs) {
+        await stop();
+        throw new Error(`gost ${args.join(" ")} does not listen`);
+      }
+      await sleepMs(20);
+    }
+    return { stop };
+  }
+
+  #spawn(args: readonly string[]): ChildProcess {
+    const env = { ...process.env, HOME: this.#home };
+    const options = { cwd: this.#home, env, stdio: ["ignore", "pipe", "ignore"] as const };
+    const child = spawn(this.#binary, args, { ...options, stdio: ["ignore", "pipe", "ignore"] });
+    this.#children.add(child);
+    child.once("close", () => this.#children.delete(child));
+    child.stdout?.resume();
+    return child;
+  }
+
+  close(): void {
+    for (const child of this.#children) child.kill("SIGKILL");
+    rmSync(this.#home, { recursive: true, force: true });
+  }
+}
+
+export function sleepMs(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
+
+/** A UDP echo on 127.0.0.1. */
+export async function udpEcho(): Promise<{ port: number; close(): void }> {
+  const socket = createSocket("udp4");
+  socket.on("message", (data, source) => socket.send(data, source.port, source.address));
+  socket.bind(0, "127.0.0.1");
+  await once(socket, "listening");
+  return { port: socket.address().port, close: () => socket.close() };
+}
+
+export interface Row {
+  readonly pair: string;
+  readonly transport: string;
+  readonly options: string;
+  readonly check: string;
+  readonly ok: boolean;
+  readonly note: string;
+}
+
+/** Runs checks one after the other and keeps what came out. */
+export class Table {
+  readonly rows: Row[] = [];
+
+  async check(
+    where: { pair: string; transport: string; options: string },
+    check: string,
+    body: () => Promise<string | undefined>,
+    limitMs = 20_000,
+  ): Promise<void> {
+    let note = "";
+    let ok = true;
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      const late = new Promise<never>((_, reject) => {
+        timer = setTimeout(() => reject(new Error(`nothing within ${limitMs} ms`)), limitMs);
+      });
+      note = (await Promise.race([body(), late])) ?? "";
+    } catch (error) {
+      ok = false;
+      note = error instanceof Error ? error.message : String(error);
+    } finally {
+      clearTimeout(timer);
+    }
+    const row = { ...where, check, ok, note };
+    this.rows.push(row);
+    const cells = [row.pair.padEnd(15), row.transport.padEnd(5), row.options.padEnd(26)];
+    console.log(`${ok ? "✓" : "✗"} ${cells.join(" ")} ${check}${note === "" ? "" : `: ${note}`}`);
+  }
+
+  get failed(): number {
+    return this.rows.filter((row) => !row.ok).length;
+  }
+}
