@@ -64,6 +64,7 @@ export async function startServer(
     context.signal.removeEventListener("abort", onAbort);
     await listener.close();
     serving.close();
+    chain?.close();
   };
   const onAbort = (): void => {
     void close();

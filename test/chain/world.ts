@@ -114,6 +114,7 @@ export function serviceOf(parts: ServiceParts): ServiceConfig {
 export const emptyConfig: Config = {
   services: [],
   chains: [],
+  authers: [],
   log: { level: "error", format: "text", output: "none" },
   rest: {},
 };
