@@ -25,6 +25,8 @@ import {
 export interface PcapOptions {
   /** The file; an old one is replaced. Only its owner may read it. */
   readonly file: string;
+  /** Go on with the file in a new section (pcapng §4.1): a device that was lost came back. */
+  readonly append?: boolean;
   /** The device is a TAP. */
   readonly ethernet?: boolean;
   /** The recording ended early. */
@@ -51,7 +53,7 @@ export class PcapDevice implements Device {
     this.#file = options.file;
     this.#onError = options.onError ?? (() => undefined);
     try {
-      this.#fd = openSync(options.file, "w", 0o600);
+      this.#fd = openSync(options.file, options.append === true ? "a" : "w", 0o600);
     } catch (cause) {
       throw systemError("TSGOST_ERR_PCAP", `cannot write ${options.file}`, cause);
     }

@@ -2,14 +2,18 @@
 import { suite } from "../kit/suite.ts";
 import * as assert from "uvu/assert";
 import { existsSync, readFileSync } from "node:fs";
+import { constants } from "node:os";
 import * as abi from "../../assembly/abi.ts";
 import { loadNative } from "../../src/sys/addon.ts";
+import { FAILED, READABLE } from "../../src/sys/native.ts";
+import { Poller } from "../../src/sys/poll.ts";
 import {
   DATA,
   LOOPBACK_4,
   LOOPBACK_6,
   TestMemory,
   enterNamespace,
+  ip4,
   noDevices,
   runTool,
   until,
@@ -81,5 +85,48 @@ for (const family of [4, 6] as const) {
     echoInside(family, "raw-icmp"),
   );
 }
+
+test.skipUnless(
+  reason === "",
+  reason,
+  "a dead host: silence for echo, an error for UDP",
+  async () => {
+    const leave = await enterNamespace(native);
+    const poller = new Poller(native);
+    try {
+      const { code, output } = await runTool(
+        "sh",
+        "-ec",
+        `ip link set lo up; ip link add d0 type veth peer name d1; ip addr add 192.0.2.1/24 dev d0
+      ip link set d0 up; ip link set d1 up; echo 10 > /proc/sys/net/ipv4/neigh/d0/retrans_time_ms
+      echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range`,
+      );
+      assert.is(code, 0, output);
+      const dead = { address: ip4("192.0.2.99"), port: 9 };
+      const at = memory.record(0, { ptr: DATA, len: 5, far: dead });
+      const events = { ping: 0, "raw-icmp": 0, dgram: 0 };
+      const fds: number[] = [];
+      for (const type of ["ping", "raw-icmp", "dgram"] as const) {
+        const fd = native.socket(4, type, {});
+        fds.push(fd);
+        const watch = poller.watch(fd, READABLE, (bits) => {
+          events[type] |= bits;
+          watch.set(0);
+        });
+        const sent = type === "dgram" ? native.udpSend : native.pingSend;
+        assert.ok(sent(memory.region, fd, at, 1) >= 0);
+      }
+      await until("the UDP error", () => events.dgram !== 0);
+      await new Promise((done) => setTimeout(done, 50));
+      assert.equal(events, { ping: 0, "raw-icmp": 0, dgram: FAILED });
+      const error = native.udpError(fds[2] ?? -1);
+      assert.is(error?.errno, constants.errno.EHOSTUNREACH);
+      assert.equal(error?.address, dead.address);
+      for (const fd of fds) native.close(fd);
+    } finally {
+      leave();
+    }
+  },
+);
 
 test.run();

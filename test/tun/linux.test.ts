@@ -3,6 +3,7 @@ import { suite } from "../kit/suite.ts";
 import * as assert from "uvu/assert";
 import { spawnSync } from "node:child_process";
 import { openSync } from "node:fs";
+import { Worker } from "node:worker_threads";
 import * as abi from "../../assembly/abi.ts";
 import { TsgostError } from "../../src/errors.ts";
 import { loadNative } from "../../src/sys/addon.ts";
@@ -298,6 +299,29 @@ test("a device moved to another namespace lives on; configuring it is a warning"
   device.configure({ addresses: [NET] }, (error) => warnings.push(error.message));
   assert.match(warnings.join(), /^link addon1: no such device/);
   device.close();
+});
+
+test("a worker that is ended takes its device with it", async () => {
+  const file = new URL("../../src/sys/addon.ts", import.meta.url).href;
+  const worker = new Worker(
+    `const load = async () => {
+      (await import("tsx/esm/api")).register();
+      return import(${JSON.stringify(file)});
+    };
+    load().then(({ loadNative }) => {
+      loadNative().tunOpen({ name: "addon6", vnet: true });
+      require("node:worker_threads").parentPort.postMessage("open");
+      setInterval(() => undefined, 1000);
+    });`,
+    { eval: true, execArgv: [] },
+  );
+  await new Promise((done, fail) => {
+    worker.once("message", done);
+    worker.once("error", fail);
+  });
+  assert.is((await runTool("ip", "link", "show", "addon6")).code, 0);
+  await worker.terminate();
+  assert.is.not((await runTool("ip", "link", "show", "addon6")).code, 0);
 });
 
 test("takes over an open descriptor, and refuses one that is no TUN", async () => {

@@ -103,6 +103,22 @@ test("a file is complete after a while without a close", async () => {
   all.device.close();
 });
 
+test("a device that came back goes on in the same file; else an old file is replaced", () => {
+  const first = record("again.pcapng");
+  pass(first, [10]);
+  first.device.close();
+  const inner = new MemoryDevice({ vnetBytes: VNET });
+  const memory = new PlainMemory();
+  const device = new PcapDevice(inner, { file: first.file, append: true });
+  device.attach(memory);
+  pass({ file: first.file, inner, device, memory }, [20]);
+  device.close();
+  const sizes = readPcapng(fs.readFileSync(first.file)).map(({ length }) => length);
+  assert.equal(sizes, [38, 38, 48, 48]);
+  record("again.pcapng").device.close();
+  assert.is(readPcapng(fs.readFileSync(first.file)).length, 0);
+});
+
 test("only the owner may read a recording", () => {
   const all = record("mode.pcapng");
   assert.is(fs.statSync(all.file).mode & 0o777, 0o600);

@@ -61,14 +61,8 @@ static napi_value ping_send(napi_env env, napi_callback_info info) {
   message.msg_namelen = size;
   message.msg_iov = parts;
   message.msg_iovlen = 2;
-  /* The first refusal may be an older request's; the error queue has that one. */
-  for (int tries = 0; tries < 2; tries++) {
-    if (sendmsg((int)args[1], &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
-      return give_number(env, 0);
-    }
-    if (errno == EAGAIN) break;
-  }
-  return give_number(env, -errno);
+  ssize_t sent = sendmsg((int)args[1], &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  return give_number(env, sent >= 0 ? 0 : -errno);
 }
 
 /* Length of the IPv4 header that a raw socket puts before the message; 0 if it is none. */

@@ -141,12 +141,16 @@ static const char *apply_wish(int fd, uint32_t family, const wish *w) {
   return errno == 0 ? NULL : "bind";
 }
 
-/* What datagram and ping sockets have on top; all of it is optional in the kernel. */
+/*
+ * What datagram and raw sockets have on top; all of it is optional in the kernel. Echo sockets have
+ * no error queue: a dead host is to stay silent, and nobody would take the errors out.
+ */
 static void apply_kind(int fd, uint32_t family, const char *type) {
-  if (strcmp(type, "stream") == 0) return;
-  if (family == 4) set_int(fd, IPPROTO_IP, KERNEL_IP_RECVERR, 1);
-  else set_int(fd, IPPROTO_IPV6, KERNEL_IPV6_RECVERR, 1);
-  if (strcmp(type, "dgram") == 0) set_int(fd, KERNEL_SOL_UDP, KERNEL_UDP_GRO, 1);
+  if (strcmp(type, "dgram") == 0) {
+    if (family == 4) set_int(fd, IPPROTO_IP, KERNEL_IP_RECVERR, 1);
+    else set_int(fd, IPPROTO_IPV6, KERNEL_IPV6_RECVERR, 1);
+    set_int(fd, KERNEL_SOL_UDP, KERNEL_UDP_GRO, 1);
+  }
   if (strcmp(type, "raw-icmp") != 0) return;
   if (family == 4) {
     /* A set bit blocks a type; only echo replies (0) pass. */

@@ -237,7 +237,7 @@ static bool find_error(struct msghdr *h, struct kernel_extended_err *out) {
   return false;
 }
 
-/* udpError(fd): UdpError or undefined; for ping sockets too */
+/* udpError(fd): UdpError or undefined */
 static napi_value udp_error(napi_env env, napi_callback_info info) {
   addon *owner;
   uint32_t fd;
