@@ -32,7 +32,10 @@ const URL_CHARS_MAX = 65_536;
 export function maskUrl(text: string): string {
   return text
     .replace(/^((?:[^/?#]*:\/\/)?[^/?#]*?):[^/?#]*@/, "$1:***@")
-    .replace(/([?&](?:auth|passw(?:or)?d|passphrase|key|secret|token)=)[^&]*/gi, "$1***");
+    .replace(
+      /([?&](?:[^=&]*\.)?(?:auth|pass(?:word|phrase)?|key|psk|secret|token)=)[^&]*/gi,
+      "$1***",
+    );
 }
 
 export function urlError(options: UrlOptions, text: string, why: string): Error {
