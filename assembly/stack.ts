@@ -11,9 +11,7 @@
  * TX block; every table has its size from the configuration and its own rule of who gives way.
  */
 import * as layout from "./layout";
-import { initClients } from "./flow/client";
-import { closeMapping, initMappings, isLiving, mappingOf, mappingTimerDue } from "./flow/datagram";
-import { initPeers } from "./flow/peers";
+import { closeMapping, isLiving, mappingOf, mappingTimerDue } from "./flow/datagram";
 import { recordCount, resetRecords } from "./flow/records";
 import * as icmp from "./ip/icmp";
 import { takePacket } from "./ip/ingress";
@@ -53,9 +51,6 @@ export function start(): i32 {
   initBlocks();
   initBuckets();
   initReassembly();
-  initMappings();
-  initClients();
-  initPeers();
   tcp.tcpInit();
   isReady = true;
   return 0;

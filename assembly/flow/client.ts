@@ -32,15 +32,8 @@ export class Client {
 if (offsetof<Client>() > CLIENT_BYTES) ERROR("Client outgrew CLIENT_BYTES");
 
 let freeHead: u32 = 0;
-
-/** Makes all records free. */
-export function initClients(): void {
-  for (let i = mappingsCount(); i > 0; i--) {
-    const client = changetype<Client>(clientsBase() + <usize>(i - 1) * CLIENT_BYTES);
-    client.next = freeHead;
-    freeHead = <u32>changetype<usize>(client);
-  }
-}
+/** Records that were used at least once; those behind are touched when they are needed. */
+let usedCount: u32 = 0;
 
 /** The record of an address, made if there is none. */
 export function clientOf(family: u32, address: usize): Client {
@@ -51,9 +44,7 @@ export function clientOf(family: u32, address: usize): Client {
     if (client.family == family && equalAddress(family, client.address, address)) return client;
     ptr = client.next;
   }
-  assert(freeHead != 0);
-  const client = changetype<Client>(<usize>freeHead);
-  freeHead = client.next;
+  const client = takeClient();
   clear(changetype<usize>(client), CLIENT_BYTES);
   putAddress(family, client.address, address);
   client.family = family;
@@ -75,6 +66,17 @@ export function dropClient(client: Client): void {
   }
   client.next = freeHead;
   freeHead = self;
+}
+
+function takeClient(): Client {
+  if (freeHead == 0) {
+    assert(usedCount < mappingsCount());
+    usedCount++;
+    return changetype<Client>(clientsBase() + <usize>(usedCount - 1) * CLIENT_BYTES);
+  }
+  const client = changetype<Client>(<usize>freeHead);
+  freeHead = client.next;
+  return client;
 }
 
 function bucketOf(family: u32, address: usize): usize {

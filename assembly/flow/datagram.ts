@@ -145,15 +145,8 @@ let freeHead: u32 = 0;
 let oldest: u32 = 0;
 let newest: u32 = 0;
 
-/** Makes all records free, with generation 0. */
-export function initMappings(): void {
-  for (let i = mappingsCount(); i > 0; i--) {
-    const mapping = mappingAt(i - 1);
-    mapping.handle = HANDLE_MAPPING | (i - 1);
-    mapping.freeNext = freeHead;
-    freeHead = <u32>changetype<usize>(mapping);
-  }
-}
+/** Records that were used at least once; those behind are touched when they are needed. */
+let usedCount: u32 = 0;
 
 /** The mapping that `handle` names, living or closed; null if it is stale. */
 export function mappingOf(handle: u32): Mapping | null {
@@ -187,12 +180,11 @@ export function findMapping(family: u32, client: usize, port: u32): Mapping | nu
 
 /** Makes a mapping; others give way where bounds are reached. Null: too many wait for release. */
 export function openMapping(family: u32, client: usize, port: u32): Mapping | null {
-  if (freeHead == 0) return null;
+  if (freeHead == 0 && usedCount == mappingsCount()) return null;
   const owner = clientOf(family, client);
   if (owner.mappings >= config(CFG_MAPPINGS_PER_CLIENT)) evict(owner.oldest);
   else if (gauge(GAUGE_MAPPINGS) >= config(CFG_MAPPINGS)) evict(oldest);
-  const mapping = changetype<Mapping>(<usize>freeHead);
-  freeHead = mapping.freeNext;
+  const mapping = takeMapping();
   const handle = mapping.handle;
   clear(changetype<usize>(mapping), MAPPING_BYTES);
   mapping.handle = handle;
@@ -213,6 +205,19 @@ export function openMapping(family: u32, client: usize, port: u32): Mapping | nu
   raise(changetype<usize>(mapping), EV_MAPPING_OPEN, 0);
   count(STAT_MAPPINGS_OPENED);
   setGauge(GAUGE_MAPPINGS, gauge(GAUGE_MAPPINGS) + 1);
+  return mapping;
+}
+
+/** A free record, its handle set: generation 0 the first time. */
+function takeMapping(): Mapping {
+  if (freeHead == 0) {
+    const fresh = mappingAt(usedCount);
+    fresh.handle = HANDLE_MAPPING | usedCount;
+    usedCount++;
+    return fresh;
+  }
+  const mapping = changetype<Mapping>(<usize>freeHead);
+  freeHead = mapping.freeNext;
   return mapping;
 }
 

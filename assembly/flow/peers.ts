@@ -22,15 +22,8 @@ class Peer {
 if (offsetof<Peer>() > PEER_BYTES) ERROR("Peer outgrew PEER_BYTES");
 
 let freeHead: u32 = 0;
-
-/** Makes all entries free. */
-export function initPeers(): void {
-  for (let i = peersCount(); i > 0; i--) {
-    const peer = changetype<Peer>(peersBase() + <usize>(i - 1) * PEER_BYTES);
-    peer.next = freeHead;
-    freeHead = <u32>changetype<usize>(peer);
-  }
-}
+/** Entries that were used at least once; those behind are touched when they are needed. */
+let usedCount: u32 = 0;
 
 /** Whether the list that begins with entry `head` has the address. */
 export function hasPeer(head: u32, family: u32, address: usize): bool {
@@ -54,7 +47,7 @@ export function notePeer(head: u32, family: u32, address: usize): u32 {
   while (ptr != 0) {
     const peer = changetype<Peer>(<usize>ptr);
     const isLast = peer.next == 0;
-    const isFull = length + 1 >= PEERS_MAX || freeHead == 0;
+    const isFull = length + 1 >= PEERS_MAX || !isPeerFree();
     if (equalAddress(family, peer.address, address) || (isLast && isFull)) {
       putAddress(family, peer.address, address);
       return moveToFront(head, previous, peer);
@@ -63,9 +56,8 @@ export function notePeer(head: u32, family: u32, address: usize): u32 {
     ptr = peer.next;
     length++;
   }
-  if (freeHead == 0) return head;
-  const peer = changetype<Peer>(<usize>freeHead);
-  freeHead = peer.next;
+  if (!isPeerFree()) return head;
+  const peer = takePeer();
   putAddress(family, peer.address, address);
   peer.next = head;
   return <u32>changetype<usize>(peer);
@@ -81,6 +73,20 @@ export function forgetPeers(head: u32): void {
     freeHead = ptr;
     ptr = next;
   }
+}
+
+function isPeerFree(): bool {
+  return freeHead != 0 || usedCount < peersCount();
+}
+
+function takePeer(): Peer {
+  if (freeHead == 0) {
+    usedCount++;
+    return changetype<Peer>(peersBase() + <usize>(usedCount - 1) * PEER_BYTES);
+  }
+  const peer = changetype<Peer>(<usize>freeHead);
+  freeHead = peer.next;
+  return peer;
 }
 
 function moveToFront(head: u32, previous: u32, peer: Peer): u32 {

@@ -13,7 +13,6 @@ import {
   CFG_TTL,
   CFG_VNET_BYTES,
   DROP_TOO_BIG,
-  DROP_TX_FULL,
   GAUGE_TX_COUNT,
   OFFLOAD_CSUM,
   OFFLOAD_TSO4,
@@ -98,7 +97,8 @@ export function keepUntilTxDone(ptr: usize, bytes: u32): usize {
 
 /**
  * Opens a packet: writes the vnet room and the IP header (no options, TOS 0, DF on IPv4). Answers
- * the address of the L4 header, `l4HeaderBytes` long, which the caller fills, or 0 if TX is full.
+ * the address of the L4 header, `l4HeaderBytes` long, which the caller fills, or 0 if TX is full: the
+ * caller counts a drop or keeps what it had to send.
  */
 export function beginPacket(
   ofFamily: u32,
@@ -108,10 +108,7 @@ export function beginPacket(
   l4HeaderBytes: u32,
 ): usize {
   assert(!isOpen);
-  if (txCount == TX_MAX) {
-    count(DROP_TX_FULL);
-    return 0;
-  }
+  if (txCount == TX_MAX) return 0;
   const vnetBytes = config(CFG_VNET_BYTES);
   const header = TX_HEADERS_BASE + <usize>txCount * TX_HEADER_BYTES;
   const ipBytes = ipHeaderBytes(ofFamily);

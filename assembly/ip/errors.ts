@@ -8,6 +8,7 @@ import {
   CFG_OWN_6,
   CONFIG_BASE,
   DROP_ICMP_LIMIT,
+  DROP_TX_FULL,
   REJECT_HOST_UNREACHABLE,
   REJECT_NET_UNREACHABLE,
   REJECT_PORT_UNREACHABLE,
@@ -40,7 +41,7 @@ import {
   PROTO_ROUTING,
   checksumOffset,
 } from "../wire/protocols";
-import { addSpan, beginPacket, endPacket, keepUntilTxDone } from "./egress";
+import { addSpan, beginPacket, endPacket, keepUntilTxDone, txRoom } from "./egress";
 
 /** Most bytes of an error packet, RFC 1812 §4.3.2.3 and RFC 4443 §2.4(c). */
 const PACKET_MAX_4: u32 = 576;
@@ -100,10 +101,12 @@ export function emitError(
   const most = isV4 ? PACKET_MAX_4 - IPV4_HEADER_BYTES : PACKET_MAX_6 - IPV6_HEADER_BYTES;
   const bytes = min(quoteLen, most - ICMP_HEADER_BYTES);
   const kept = keepUntilTxDone(quote, bytes);
-  if (kept == 0) return false;
+  if (kept == 0 || txRoom() == 0) {
+    count(DROP_TX_FULL);
+    return false;
+  }
   const proto = isV4 ? PROTO_ICMP : PROTO_ICMP6;
   const l4 = beginPacket(family, src, quote + (isV4 ? 12 : 8), proto, ICMP_HEADER_BYTES);
-  if (l4 == 0) return false;
   putIcmp(l4, type, typeAndCode & 255, rest);
   addSpan(kept, bytes);
   endPacket(0, checksumOffset(family, proto));

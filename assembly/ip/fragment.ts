@@ -2,11 +2,10 @@
  * Fragments out, RFC 791 §3.2 and RFC 8200 §4.5: what TCP never needs, but a UDP datagram or an
  * echo reply above the MTU does. The L4 header is 8 bytes in both.
  */
-import { CFG_MTU, DROP_TX_FULL } from "../layout";
+import { CFG_MTU } from "../layout";
 import { config } from "../mem/config";
 import { permute } from "../mem/prng";
 import { hashTuple } from "../mem/siphash";
-import { count } from "../mem/stats";
 import { putBe16, putBe32 } from "../mem/bytes";
 import { putIpv4Fragment } from "../wire/ipv4";
 import { FRAGMENT_HEADER_BYTES } from "../wire/ipv6";
@@ -43,10 +42,21 @@ export class Datagram {
   len: u32;
 }
 
-/** Sends a datagram, in fragments if it is larger than the MTU. False if TX has no room for it. */
+/** TX descriptors that a datagram with `len` bytes of data takes. */
+export function descriptorsFor(family: u32, len: u32): u32 {
+  const total = L4_HEADER_BYTES + len;
+  if (ipHeaderBytes(family) + total <= config(CFG_MTU)) return 1;
+  const unit = fragmentUnit(family);
+  return (total + unit - 1) / unit;
+}
+
+/**
+ * Sends a datagram, in fragments if it is larger than the MTU. False, and nothing is sent, if TX
+ * has no room for all of it; the caller counts that or tries again.
+ */
 export function sendDatagram(d: Datagram): bool {
+  if (txRoom() < descriptorsFor(d.family, d.len)) return false;
   const l4 = beginPacket(d.family, d.src, d.dst, d.proto, L4_HEADER_BYTES);
-  if (l4 == 0) return false;
   store<u64>(l4, d.header);
   addSpan(d.data, d.len);
   const csumOffset = checksumOffset(d.family, d.proto);
@@ -57,7 +67,8 @@ export function sendDatagram(d: Datagram): bool {
   completeChecksum(csumOffset);
   const header = load<u64>(l4);
   abandonPacket();
-  return sendFragments(d, header);
+  sendFragments(d, header);
+  return true;
 }
 
 /** An IPv6 packet's length does not count its header. */
@@ -65,19 +76,19 @@ function ipExtra(family: u32): u32 {
   return family == 4 ? 0 : ipHeaderBytes(6);
 }
 
-function sendFragments(d: Datagram, header: u64): bool {
-  const overhead = ipHeaderBytes(d.family) + (d.family == 4 ? 0 : FRAGMENT_HEADER_BYTES);
-  const unit = (config(CFG_MTU) - overhead) & ~7;
+/** Most bytes of a fragment's payload: all but the last have a multiple of 8. */
+function fragmentUnit(family: u32): u32 {
+  const overhead = ipHeaderBytes(family) + (family == 4 ? 0 : FRAGMENT_HEADER_BYTES);
+  return (config(CFG_MTU) - overhead) & ~7;
+}
+
+function sendFragments(d: Datagram, header: u64): void {
+  const unit = fragmentUnit(d.family);
   const total = L4_HEADER_BYTES + d.len;
-  if (txRoom() < (total + unit - 1) / unit) {
-    count(DROP_TX_FULL);
-    return false;
-  }
   const id = nextId(d);
   for (let offset: u32 = 0; offset < total; offset += unit) {
     sendFragment(d, header, id, offset, min(unit, total - offset));
   }
-  return true;
 }
 
 /** Sends bytes [offset, offset + bytes) of header and data. */

@@ -110,13 +110,13 @@ function takeEcho(p: Packet, view: IcmpView): u32 {
   reply.dst = p.src;
   reply.data = kept;
   reply.len = dataLen;
-  sendEchoReply(reply, view.rest);
+  if (!sendEchoReply(reply, view.rest)) count(DROP_TX_FULL);
   return ICMP_DONE;
 }
 
 /**
  * Sends an echo reply from `d.src` to `d.dst` with `d.len` bytes at `d.data`; `idAndSequence` is
- * the header's second word. False if TX has no room.
+ * the header's second word. False, and nothing is sent, if TX has no room.
  */
 export function sendEchoReply(d: Datagram, idAndSequence: u32): bool {
   const isV4 = d.family == 4;

@@ -33,17 +33,12 @@ if (offsetof<Piece>() != 16) ERROR("Piece must be 16 bytes");
 export const PIECE_BYTES: u32 = CHUNK_BYTES - 16;
 
 let freeHead: u32 = 0;
-let freeCount: u32 = 0;
-
-/** Makes all pieces free. */
-export function initPieces(): void {
-  for (let i = piecesCount(); i > 0; i--) {
-    givePiece(changetype<Piece>(piecesBase() + <usize>(i - 1) * CHUNK_BYTES));
-  }
-}
+/** Pieces that were used at least once; those behind are touched when they are needed. */
+let usedCount: u32 = 0;
+let takenCount: u32 = 0;
 
 export function piecesFree(): u32 {
-  return freeCount;
+  return piecesCount() - takenCount;
 }
 
 /** The piece at an address; 0 is none. */
@@ -141,15 +136,19 @@ export function givePieces(head: u32): void {
 }
 
 function takePiece(): Piece {
-  assert(freeCount > 0);
+  assert(takenCount < piecesCount());
+  takenCount++;
+  if (freeHead == 0) {
+    usedCount++;
+    return changetype<Piece>(piecesBase() + <usize>(usedCount - 1) * CHUNK_BYTES);
+  }
   const piece = changetype<Piece>(<usize>freeHead);
   freeHead = piece.nextPtr;
-  freeCount--;
   return piece;
 }
 
 function givePiece(piece: Piece): void {
   piece.nextPtr = freeHead;
   freeHead = <u32>changetype<usize>(piece);
-  freeCount++;
+  takenCount--;
 }

@@ -37,7 +37,6 @@ import {
   Piece,
   copyPieces,
   givePieces,
-  initPieces,
   isSameFragment,
   pieceAt,
   pieceBefore,
@@ -118,9 +117,8 @@ let newest4: u32 = 0;
 let oldest6: u32 = 0;
 let newest6: u32 = 0;
 
-/** Makes all records and pieces free. */
+/** Makes all records free. */
 export function initReassembly(): void {
-  initPieces();
   for (let i = reassembliesCount(); i > 0; i--) {
     const record = changetype<Reassembly>(reassembliesBase() + <usize>(i - 1) * REASSEMBLY_BYTES);
     record.hashNext = freeRecords;

@@ -68,6 +68,9 @@ let freeSlots: Block | null = null;
 let freeChunks: Block | null = null;
 let freeSlotCount: u32 = 0;
 let freeChunkCount: u32 = 0;
+/** Blocks that were used at least once; those behind are touched when they are needed. */
+let usedSlots: u32 = 0;
+let usedChunks: u32 = 0;
 let heldBytes: u32 = 0;
 
 /** The block behind each RX entry (u32 each). */
@@ -78,17 +81,10 @@ const stageSlots: usize = memory.data(128, 4);
 if (RX_MAX * 4 != 256) ERROR("rxBlocks must have RX_MAX entries");
 if (STAGE_MAX * 4 != 128) ERROR("stageSlots must have STAGE_MAX entries");
 
-/** Makes all blocks, and hands slots to the RX entries and the stage. */
+/** Makes all blocks free, and hands slots to the RX entries and the stage. */
 export function initBlocks(): void {
-  const slots = slotsCount();
-  const chunks = chunksCount();
-  // Pushed last to first, so that they are taken in the order of their addresses.
-  for (let i = chunks; i > 0; i--) {
-    pushFree(makeBlock(slots + i - 1, chunksBase() + (i - 1) * CHUNK_BYTES, BLOCK_CHUNK));
-  }
-  for (let i = slots; i > 0; i--) {
-    pushFree(makeBlock(i - 1, slotsBase() + (i - 1) * SLOT_BYTES, BLOCK_SLOT));
-  }
+  freeSlotCount = slotsCount();
+  freeChunkCount = chunksCount();
   const entries = config(CFG_RX_ENTRIES);
   for (let i: u32 = 0; i < entries; i++) setRx(i, changetype<Block>(popSlot()));
   for (let i: u32 = 0; i < STAGE_MAX; i++) {
@@ -110,11 +106,8 @@ export function takeSlot(): Block | null {
 /** An empty chunk, or null: none left, or the cap is reached. */
 export function takeChunk(): Block | null {
   if (isOverCap(CHUNK_BYTES)) return null;
-  const block = freeChunks;
-  if (!block) return null;
-  freeChunks = block.next;
-  freeChunkCount--;
-  hold(block);
+  const block = popChunk();
+  if (block) hold(block);
   return block;
 }
 
@@ -187,11 +180,29 @@ function makeBlock(index: u32, data: usize, kind: u32): Block {
 }
 
 function popSlot(): Block | null {
-  const block = freeSlots;
-  if (!block) return null;
-  freeSlots = block.next;
+  if (freeSlotCount == 0) return null;
   freeSlotCount--;
-  return block;
+  const block = freeSlots;
+  if (block) {
+    freeSlots = block.next;
+    return block;
+  }
+  usedSlots++;
+  const index = usedSlots - 1;
+  return makeBlock(index, slotsBase() + index * SLOT_BYTES, BLOCK_SLOT);
+}
+
+function popChunk(): Block | null {
+  if (freeChunkCount == 0) return null;
+  freeChunkCount--;
+  const block = freeChunks;
+  if (block) {
+    freeChunks = block.next;
+    return block;
+  }
+  usedChunks++;
+  const index = usedChunks - 1;
+  return makeBlock(slotsCount() + index, chunksBase() + index * CHUNK_BYTES, BLOCK_CHUNK);
 }
 
 function pushFree(block: Block): void {

@@ -18,8 +18,8 @@ import {
 } from "../flow/datagram";
 import { hasPeer, notePeer } from "../flow/peers";
 import { takeRecord } from "../flow/records";
-import { addSpan, beginPacket, endPacket, ipHeaderBytes } from "../ip/egress";
-import { Datagram, sendDatagram } from "../ip/fragment";
+import { addSpan, beginPacket, endPacket, ipHeaderBytes, txRoom } from "../ip/egress";
+import { Datagram, descriptorsFor, sendDatagram } from "../ip/fragment";
 import { PKT_DF, Packet } from "../ip/packet";
 import { addSum, isSumRight, pseudoSum } from "../wire/checksum";
 import { PROTO_UDP } from "../wire/protocols";
@@ -71,8 +71,8 @@ export function udpInput(p: Packet): void {
 }
 
 /**
- * Sends the staged datagram (or several of `gso` bytes) at `record` to its mapping's client. False
- * only if TX has no room; what cannot be sent at all is dropped and counted.
+ * Sends the staged datagram (or several of `gso` bytes) at `record` to its mapping's client. False,
+ * and nothing is sent, only if TX has no room; what cannot be sent at all is dropped and counted.
  */
 export function udpOutput(record: usize): bool {
   const mapping = mappingOf(load<u32>(record, layout.DGRAM_HANDLE_OFF));
@@ -89,18 +89,26 @@ export function udpOutput(record: usize): bool {
   const gso = stagedGso != 0 && len > stagedGso ? stagedGso : 0;
   const most = (family == 4 ? UDP_MAX_4 : UDP_MAX_6) - UDP_HEADER_BYTES;
   if ((gso != 0 ? gso : len) > most) return dropStaged(layout.DROP_TOO_BIG);
-  const sent = sendAll(mapping, record, len, gso);
-  if (sent < 0) return false;
-  // Datagrams that went out before TX was full are taken off the record.
-  store<u32>(record, load<u32>(record, layout.DGRAM_PTR_OFF) + sent, layout.DGRAM_PTR_OFF);
-  store<u32>(record, len - sent, layout.DGRAM_LEN_OFF);
+  const unit = gso == 0 ? len : unitBytes(family, gso);
+  const needed = descriptors(family, len, gso, unit);
+  if (needed > layout.TX_MAX) return dropStaged(layout.DROP_TOO_BIG);
+  if (needed > txRoom()) return false;
+  sendAll(mapping, record, gso, unit);
   noteIn(mapping);
-  mapping.bytesOut += <f64>sent;
-  return <u32>sent == len;
+  mapping.bytesOut += <f64>len;
+  mapping.packetsOut += segments(len, gso);
+  return true;
 }
 
-/** Sends as many datagrams of the record as TX takes: their bytes, or -1 if not even one. */
-function sendAll(mapping: Mapping, record: usize, len: u32, gso: u32): i32 {
+/** TX descriptors for `len` bytes in units of `unit` (the last may be shorter). */
+function descriptors(family: u32, len: u32, gso: u32, unit: u32): u32 {
+  if (gso == 0) return descriptorsFor(family, len);
+  const each = unit > gso ? 1 : descriptorsFor(family, gso);
+  return ((len + unit - 1) / unit) * each;
+}
+
+/** Sends the record's bytes in units of `unit`. */
+function sendAll(mapping: Mapping, record: usize, gso: u32, unit: u32): void {
   const d = datagram;
   d.family = mapping.family;
   d.proto = PROTO_UDP;
@@ -108,18 +116,16 @@ function sendAll(mapping: Mapping, record: usize, len: u32, gso: u32): i32 {
   d.dst = mapping.remote;
   const port = <u32>load<u16>(record, layout.DGRAM_PORT_OFF);
   const data = load<u32>(record, layout.DGRAM_PTR_OFF);
-  const unit = gso == 0 ? len : unitBytes(d.family, gso);
+  const len = load<u32>(record, layout.DGRAM_LEN_OFF);
   let done: u32 = 0;
   do {
     d.data = data + done;
     d.len = min(unit, len - done);
     d.header = udpHeader(port, mapping.remotePort, UDP_HEADER_BYTES + d.len);
-    const isSent = gso != 0 && d.len > gso ? sendSuper(d, gso) : sendDatagram(d);
-    if (!isSent) return done == 0 ? -1 : <i32>done;
-    mapping.packetsOut += segments(d.len, gso);
+    if (gso != 0 && d.len > gso) sendSuper(d, gso);
+    else sendDatagram(d);
     done += d.len;
   } while (done < len);
-  return <i32>done;
 }
 
 /** Bytes of one TX packet made of datagrams of `gso` bytes. */
@@ -129,13 +135,11 @@ function unitBytes(family: u32, gso: u32): u32 {
   return max(min((65535 - overhead) / gso, SEGMENTS_MAX), 1) * gso;
 }
 
-function sendSuper(d: Datagram, gso: u32): bool {
+function sendSuper(d: Datagram, gso: u32): void {
   const l4 = beginPacket(d.family, d.src, d.dst, PROTO_UDP, UDP_HEADER_BYTES);
-  if (l4 == 0) return false;
   store<u64>(l4, d.header);
   addSpan(d.data, d.len);
   endPacket(gso, CSUM_OFFSET);
-  return true;
 }
 
 /** RFC 768, RFC 8200 §8.1: zero means "none" and is good for IPv4 only. */
