@@ -2,9 +2,10 @@
 import { loadDocument, modelOf } from "../config/load.ts";
 import { prepareStart } from "../config/start.ts";
 import { EXIT_OK, EXIT_USAGE, TsgostError } from "../errors.ts";
-import { loadFlags, parseOptions, printOut, printWarnings } from "./common.ts";
+import { loadFlags, parseOptions, printWarnings } from "./common.ts";
 import type { CommandSpec } from "./common.ts";
 import { commandHelp } from "./help.ts";
+import { printOut } from "./version.ts";
 
 export const SPEC: CommandSpec = {
   name: "check",

@@ -2,9 +2,6 @@
  * What the sub-commands share: their options (node:util parseArgs with messages of our own), and
  * the way from a loaded configuration to the running program.
  */
-import { existsSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { modelOf } from "../config/load.ts";
 import type { Loaded, LoadFlags } from "../config/load.ts";
@@ -150,29 +147,6 @@ export function loadFlags(values: CommandValues): LoadFlags {
     logLevel: values.text("log-level"),
     logFormat: values.text("log-format"),
   };
-}
-
-/** Version of the package this file belongs to. */
-export function packageVersion(): string {
-  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
-    const path = join(folder, "package.json");
-    if (existsSync(path)) {
-      const { version } = JSON.parse(readFileSync(path, "utf8")) as { version?: unknown };
-      return typeof version === "string" ? version : "unknown";
-    }
-    if (dirname(folder) === folder) return "unknown";
-  }
-}
-
-/** `tsgost VERSION (node VERSION OS/ARCH)`. */
-export function versionLine(): string {
-  const { platform, arch, versions } = process;
-  return `tsgost ${packageVersion()} (node ${versions.node} ${platform}/${arch})`;
-}
-
-/** Writes to stdout, with a line end. */
-export function printOut(text: string): void {
-  process.stdout.write(text.endsWith("\n") ? text : text + "\n");
 }
 
 export interface StartOptions {

@@ -1,11 +1,9 @@
 /** GOST's own form of the command line: `tsgost -L … -F … -C …`. */
 import { parseFlags } from "../config/flags.ts";
 import type { Flags } from "../config/flags.ts";
-import { loadDocument, modelOf } from "../config/load.ts";
-import { printDocument } from "../config/print.ts";
 import { EXIT_OK, usageError } from "../errors.ts";
-import { printOut, printWarnings, startLoaded, versionLine } from "./common.ts";
 import { programHelp } from "./help.ts";
+import { printOut, versionLine } from "./version.ts";
 
 /** `commands` are name and summary of the sub-commands, for the help. */
 export async function run(
@@ -25,16 +23,25 @@ export async function run(
   if (flags.compat) {
     throw usageError("--compat is for -O only; to serve as GOST does would open or leak");
   }
+  const [{ loadDocument }, { startLoaded }] = await Promise.all([
+    import("../config/load.ts"),
+    import("./common.ts"),
+  ]);
   const loaded = loadDocument(flags, process.env);
   if (flags.reloadMs > 0) loaded.reading.warn("-R", "reading again has no effect yet");
   return startLoaded(loaded, { dryRun: flags.dryRun, strict: flags.strict });
 }
 
-function printConfiguration(flags: Flags): number {
+async function printConfiguration(flags: Flags): Promise<number> {
   const word = flags.print.toLowerCase();
   if (word !== "yaml" && word !== "json" && !flags.compat) {
     throw usageError(`-O ${JSON.stringify(flags.print)} is not yaml or json`);
   }
+  const [{ loadDocument, modelOf }, { printDocument }, { printWarnings }] = await Promise.all([
+    import("../config/load.ts"),
+    import("../config/print.ts"),
+    import("./common.ts"),
+  ]);
   const loaded = loadDocument(flags, process.env);
   // GOST prints what it would refuse to start; we do so only when asked to answer as GOST.
   if (!flags.compat) modelOf(loaded);

@@ -5,9 +5,10 @@ import { documentOfCommand } from "../config/load.ts";
 import type { CommandService } from "../config/load.ts";
 import { parseHostPort } from "../config/net.ts";
 import { EXIT_OK, usageError } from "../errors.ts";
-import { COMMON_OPTIONS, loadFlags, parseOptions, printOut, startLoaded } from "./common.ts";
+import { COMMON_OPTIONS, loadFlags, parseOptions, startLoaded } from "./common.ts";
 import type { CommandSpec, CommandValues } from "./common.ts";
 import { commandHelp } from "./help.ts";
+import { printOut } from "./version.ts";
 
 const TRANSPORTS = ["tcp", "tls", "ws", "wss"];
 

@@ -7,9 +7,10 @@ import { formatDuration } from "../config/net.ts";
 import { CORE_OPTIONS } from "../core/options.ts";
 import type { CoreOption } from "../core/options.ts";
 import { EXIT_OK } from "../errors.ts";
-import { COMMON_OPTIONS, loadFlags, parseOptions, printOut, startLoaded } from "./common.ts";
+import { COMMON_OPTIONS, loadFlags, parseOptions, startLoaded } from "./common.ts";
 import type { CommandSpec, CommandValues, OptionSpec } from "./common.ts";
 import { commandHelp } from "./help.ts";
+import { printOut } from "./version.ts";
 
 interface DeviceOption extends OptionSpec {
   /** Key of the metadata. */

@@ -24,9 +24,11 @@ test("broken YAML and JSON are errors with line and column", () => {
 
 test("JSON with tabs, comments in YAML, anchors and merges are read", () => {
   const json =
-    '{\n\t"services": [\n\t\t{"name": "a", "addr": "127.0.0.1:1", "handler": {"type": "relay"}}\n\t]\n}';
+    '{\n\t"services": [\n\t\t{"name": "a", "addr": "127.0.0.1:1", ' +
+    '"handler": {"type": "relay"}}\n\t]\n}';
   assert.is(startYaml(json).config.services[0]!.name, "a");
-  const yaml = `x-common: &h {type: relay}\n${RELAY.replace("{type: relay}", "{<<: *h} # the same")}`;
+  const merged = RELAY.replace("{type: relay}", "{<<: *h} # the same");
+  const yaml = `x-common: &h {type: relay}\n${merged}`;
   const { config, warnings } = startYaml(yaml);
   assert.is(config.services[0]!.handler.type, "relay");
   assert.match(warnings.join(), /x-common is no key/);
@@ -99,7 +101,8 @@ test("hops are shared by name, older fields become metadata", () => {
   const text =
     RELAY.replace("{type: relay}", "{type: relay, chain: c}") +
     "chains: [{name: c, hops: [{name: h}]}]\n" +
-    "hops: [{name: h, interface: eth0, sockopts: {mark: 5}, nodes: [{name: n, addr: 'h:1', connector: {type: relay}}]}]\n";
+    "hops: [{name: h, interface: eth0, sockopts: {mark: 5}, " +
+    "nodes: [{name: n, addr: 'h:1', connector: {type: relay}}]}]\n";
   const [hop] = startYaml(text).config.chains[0]!.hops;
   assert.equal(hop!.metadata, { interface: "eth0", so_mark: 5 });
   assert.is(hop!.nodes[0]!.dialer.type, "tcp");
