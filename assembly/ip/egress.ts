@@ -153,6 +153,8 @@ export function endPacket(gsoSize: u32, csumOffset: u32): void {
     return;
   }
   const isSuper = gsoSize != 0 && payloadLen > gsoSize;
+  // A vnet header has to say so; who asks tsoBytes first never gets here without one.
+  assert(!isSuper || config(CFG_VNET_BYTES) != 0);
   if (family == 4) closeIpv4(ip, ipBytes + l4Len);
   else closeIpv6(ip, l4Len, flowLabel());
   putChecksum(csumOffset, isSuper);

@@ -96,6 +96,8 @@ function play(setup: CoreSetup, seed: number, steps: number): string {
   const core = new CoreHarness({ ...setup, seed });
   const digest = createHash("sha256");
   const handles: number[] = [];
+  let bytesIn = 0;
+  let bytesOut = 0;
   for (let step = 0; step < steps; step++) {
     for (const packet of someCase(random)) {
       const bytes = mutated(packet, random);
@@ -104,6 +106,10 @@ function play(setup: CoreSetup, seed: number, steps: number): string {
       const records = core.send(framed);
       const answers = core.flush();
       assert.ok(answers.length <= 1, "one packet was answered by several");
+      // Nobody can make the core send much more than was sent to it.
+      bytesIn += framed.length;
+      bytesOut += answers.reduce((sum, answer) => sum + answer.length, 0);
+      assert.ok(bytesOut <= 2 * bytesIn + 100, "an amplifier");
       for (const answer of answers) digest.update(parsePacket(answer, core.framing).bytes);
       for (const record of records) {
         handles.push(record.handle);

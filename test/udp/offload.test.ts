@@ -46,6 +46,18 @@ forBuilds(test, "sends datagrams over the MTU as fragments, up to the largest", 
   }
 });
 
+test("takes the largest datagrams in one packet, and says how they came", () => {
+  const core = new CoreHarness({ options: { mtu: 65535 } });
+  for (const { src, dst, most } of FAMILIES) {
+    const payload = pattern(most);
+    const [record] = core.send(udpPacket({ src, dst, dport: 9, payload, ttl: 3 }));
+    assert.is(Buffer.compare(record!.payload, payload), 0);
+    const isV4 = src === CLIENT_4;
+    assert.equal([record!.hops, record!.flags], [3, isV4 ? abi.DGRAM_FLAG_DF : 0]);
+  }
+  core.tearDown();
+});
+
 test("fragments of different datagrams carry different identifications", () => {
   const core = new CoreHarness();
   const [record] = core.send(udpPacket({ dport: 9 }));
