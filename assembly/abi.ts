@@ -5,8 +5,8 @@
  * that states the memory map, record offsets, event kinds, error codes, counters and limits.
  *
  * Map (bytes):  0 … 65535 stays empty, so that address 0 is never valid | fixed blocks below, each
- * base the one before plus its size | AssemblyScript's own constants from MEMORY_BASE (asconfig.json)
- * | pools, placed by `init` (mem/pools.ts).
+ * base the one before plus its size | AssemblyScript's own constants from MEMORY_BASE, which is
+ * `memoryBase` in asconfig.json | pools, placed by `init` (mem/pools.ts).
  *
  * A tick of the host:
  *   1. read packets into RX entries;            4. take flow events with events(), act on them;

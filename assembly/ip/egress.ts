@@ -97,7 +97,7 @@ export function keepUntilTxDone(ptr: usize, bytes: u32): usize {
 
 /**
  * Opens a packet: writes the vnet room and the IP header (no options, TOS 0, DF on IPv4). Answers
- * the address of the L4 header, `l4HeaderBytes` long, which the caller fills, or 0 if TX is full: the
+ * the address of the L4 header, `l4HeaderBytes` long, which the caller fills; 0 if TX is full: the
  * caller counts a drop or keeps what it had to send.
  */
 export function beginPacket(

@@ -128,7 +128,7 @@ function place(count: u32, bytes: u32): usize {
   return <usize>base;
 }
 
-/** First address above AssemblyScript's constants that belongs to a pool. */
+/** Slots, those of the RX entries and the stage included. */
 export function slotsBase(): usize {
   return slotsBaseV;
 }
