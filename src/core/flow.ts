@@ -43,13 +43,15 @@ export interface FlowFacts {
   /** The destination that the client asked for. */
   readonly localHost: string;
   readonly localPort: number;
+  /** The destination's address, 4 or 16 bytes. */
   readonly localBytes: Uint8Array;
 }
 
 /** Reads a flow's or mapping's facts out of its record. */
 export function flowFacts(core: Core, handle: number, ptr: number): FlowFacts {
   const family = core.u8[ptr + abi.FLOW_FAMILY_OFF] === 6 ? 6 : 4;
-  const local = core.u8.slice(ptr + abi.FLOW_LOCAL_OFF, ptr + abi.FLOW_LOCAL_OFF + 16);
+  const at = ptr + abi.FLOW_LOCAL_OFF;
+  const local = core.u8.slice(at, at + (family === 4 ? 4 : 16));
   const remote = core.u8.subarray(ptr + abi.FLOW_REMOTE_OFF, ptr + abi.FLOW_REMOTE_OFF + 16);
   return {
     handle,
