@@ -9,6 +9,7 @@ import type { MaskFunction } from "./proto/ws.ts";
 import type { Config, ServiceConfig } from "./config/model.ts";
 import { formatIp } from "./config/net.ts";
 import { planOf } from "./config/plan.ts";
+import { boundDevices } from "./config/start.ts";
 import { tungoOptions } from "./config/tungo.ts";
 import { configError, EXIT_OK, type TsgostError } from "./errors.ts";
 import { logger as log } from "./log.ts";
@@ -102,6 +103,11 @@ async function startTungo(
     import("./serve/tungo/open.ts"),
   ]);
   const native = loadNative();
+  for (const { name, place } of boundDevices(service, config)) {
+    // Every dial would fail: better said before a device is made.
+    if (native.ifIndex(name) > 0) continue;
+    throw configError(place, `interface: there is no network device ${JSON.stringify(name)}`);
+  }
   const poller = new Poller(native);
   const serviceLog = log.child({ service: service.name, handler: "tungo" });
   const { chain } = service.handler;

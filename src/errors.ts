@@ -31,9 +31,13 @@ export function usageError(message: string): TsgostError {
   return new TsgostError("TSGOST_ERR_USAGE", message, { exitCode: EXIT_USAGE });
 }
 
+/** The place of what a sub-command's options made: messages name the option themselves. */
+export const OPTIONS_PLACE = "--";
+
 /** A mistake of the configuration (exit code 2); `place` is the option or `file:line:column`. */
 export function configError(place: string, message: string, cause?: unknown): TsgostError {
-  return new TsgostError("TSGOST_ERR_CONFIG", place === "" ? message : `${place}: ${message}`, {
+  const text = place === "" || place === OPTIONS_PLACE ? message : `${place}: ${message}`;
+  return new TsgostError("TSGOST_ERR_CONFIG", text, {
     exitCode: EXIT_USAGE,
     cause,
   });

@@ -7,8 +7,7 @@
 /** Where a value came from, for messages: `-F relay://…`, `gost.yml:12:5`, or OPTIONS_PLACE. */
 export type Place = string;
 
-/** The place of what a sub-command's options made: messages name `--kebab-case` options. */
-export const OPTIONS_PLACE: Place = "--";
+export { OPTIONS_PLACE } from "../errors.ts";
 
 export type MetadataValue =
   | string

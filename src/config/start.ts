@@ -187,6 +187,28 @@ function checkPasswords(service: ServiceConfig): void {
   );
 }
 
+/** A device that sockets are bound to, and who asks for it. */
+export interface BoundDevice {
+  readonly name: string;
+  readonly place: Place;
+}
+
+/** The devices that a service and the hops of its chain leave by: they must exist. */
+export function boundDevices(service: ServiceConfig, config: Config): BoundDevice[] {
+  const names = chainNames(service);
+  const hops = config.chains.filter(({ name }) => names.includes(name)).flatMap(({ hops }) => hops);
+  const asked = [
+    { metadata: service.metadata, place: service.place },
+    ...hops.flatMap((hop) => [
+      { metadata: hop.metadata, place: hop.nodes[0]?.place ?? "" },
+      ...hop.nodes.map(({ metadata, place }) => ({ metadata, place })),
+    ]),
+  ];
+  return asked
+    .map(({ metadata, place }) => ({ name: metaString(metadata, "interface"), place }))
+    .filter(({ name }) => name !== "");
+}
+
 /** Sockets are bound to one device by its name; GOST's lists and addresses are refused. */
 function checkInterface(metadata: Metadata, place: Place): void {
   const found = findMeta(metadata, "interface");

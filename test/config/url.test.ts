@@ -1,5 +1,6 @@
 /** URLs of -L and -F read as we do it: GOST's meaning, but nothing is guessed or lost. */
 import * as assert from "uvu/assert";
+import { boundDevices } from "../../src/config/start.ts";
 import { maskUrl } from "../../src/config/url.ts";
 import { suite } from "../kit/suite.ts";
 import { refusal, start, withFiles } from "./read.ts";
@@ -153,6 +154,16 @@ test("a device is one device", () => {
     const url = `relay://h.example:1?interface=${name}`;
     assert.match(refusedNode(url), /not the name of one network device/, name);
   }
+});
+
+test("the devices of a service, its hops and nodes are known before a start", () => {
+  const hop = "relay://h.example:1?interface=eth1";
+  const { config } = start(["-L", "tungo://:0?interface=eth0", "-F", hop]);
+  assert.equal(
+    boundDevices(config.services[0]!, config).map(({ name }) => name),
+    ["eth0", "eth1"],
+  );
+  assert.equal(boundDevices(service("-L", "tungo://:0"), config), []);
 });
 
 test("no text makes the reader throw anything but its own error", () => {
