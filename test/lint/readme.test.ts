@@ -57,7 +57,9 @@ test("every option of the core has its row", () => {
 
 test("every option of the sub-commands is told", () => {
   const names = [...TUNGO.options, ...RELAY.options, ...COMMON_OPTIONS].map(({ name }) => name);
-  const missing = names.filter((name) => !["F", "help"].includes(name) && !readme.includes(`\`--${name}\``));
+  const missing = names.filter(
+    (name) => !["F", "help"].includes(name) && !readme.includes(`\`--${name}\``),
+  );
   assert.equal(missing, []);
 });
 
