@@ -46,6 +46,10 @@ test("a living host answers pings of all sizes, a dead one stays silent", async 
   }
 });
 
+test("empty datagrams come back", async () => {
+  for (const host of HOSTS) assert.equal(await scene.client("udpSizes", host, PORT.echo, [0]), []);
+});
+
 test("a datagram to a closed port is refused", async () => {
   for (const host of HOSTS) {
     assert.is((await scene.client("udpRefused", host, PORT.closed)).outcome, "ECONNREFUSED");

@@ -9,7 +9,7 @@ export const NAME = "demo.test";
 
 const CLIENTS = new URL(import.meta.url.replace(/checks\.([tj]s)$/, "clients.$1")).href;
 const PARALLEL = 200;
-const UDP_SIZES = [0, 1, 512, 1200, 1372, 4097, 9000];
+const UDP_SIZES = [1, 512, 1200, 1372, 4097, 9000];
 /** More than the local network needs, far less than any of tsgost's own deadlines. */
 const REFUSED_WITHIN_MS = 2_000;
 const CONNECT_TIMEOUT_MS = 20_000;
@@ -54,7 +54,7 @@ async function expectEcho(client: Namespace, host: string): Promise<string> {
   const { missing, ms, error } = await ask(client, "udpEcho", host, PORTS.echo, UDP_SIZES);
   if (error !== "") fail(error);
   if (missing.length > 0) fail(`no echo of ${missing.join(", ")} bytes`);
-  return `${UDP_SIZES.length} datagrams of 0 … ${UDP_SIZES.at(-1) ?? 0} bytes (${msText(ms)})`;
+  return `${UDP_SIZES.length} datagrams of 1 … ${UDP_SIZES.at(-1) ?? 0} bytes (${msText(ms)})`;
 }
 
 export async function expectOutcome(
