@@ -10,12 +10,12 @@ import { seqDistance, seqGe, seqGt, seqLe, seqLt, seqMax } from "./seq";
 import { Tcb } from "./tcb";
 
 /** {left, right} u32 each. */
-const RANGE_BYTES: usize = 8;
+const RANGE_BYTES: u32 = 8;
 const RANGE_MAX: u32 = 200;
 /** RFC 6675 §2: DupThresh. */
 const DUP_THRESH: u32 = 3;
 
-if (RANGE_MAX * RANGE_BYTES > CHUNK_BYTES) ERROR("the scoreboard must fit in a chunk");
+if (RANGE_MAX * RANGE_BYTES > <u32>CHUNK_BYTES) ERROR("the scoreboard must fit in a chunk");
 
 function rangeAt(tcb: Tcb, index: u32): usize {
   return <usize>changetype<Block>(<usize>tcb.board).data + <usize>index * RANGE_BYTES;

@@ -8,7 +8,7 @@ import { Packet } from "../ip/packet";
 import { addSum, isSumRight, pseudoSum } from "../wire/checksum";
 import { PROTO_TCP } from "../wire/protocols";
 import { FIN, SYN, TcpView } from "../wire/tcp";
-import { TcpOptions } from "../wire/tcp-options";
+import { OPTION_TIMESTAMPS, TcpOptions } from "../wire/tcp-options";
 
 @unmanaged
 export class Segment {
@@ -27,6 +27,10 @@ export class Segment {
 
   @inline has(flag: u32): bool {
     return (this.flags & flag) != 0;
+  }
+
+  @inline get hasTimestamps(): bool {
+    return this.options.has(OPTION_TIMESTAMPS);
   }
 
   /** SEG.LEN: payload, SYN and FIN. */

@@ -60,6 +60,9 @@ export const F_DRAINING: u32 = 1 << 28;
 /** The right edge of the window is to be told. */
 export const F_WINDOW_DUE: u32 = 1 << 29;
 
+/** A tail loss probe is to go out. */
+export const F_TLP_DUE: u32 = 1 << 30;
+
 /** Room for the beginning of a SYN. */
 export const SYN_COPY_BYTES: usize = 128;
 
@@ -105,13 +108,9 @@ export class Tcb extends Flow {
   closeAt: f64;
   /** When the last segment arrived that was not refused. */
   lastInUs: f64;
-  challengeAt: f64;
-  rttAt: f64;
   /** When to try again after sendReserve found no memory. */
   wantAt: f64;
   rttSeq: u32;
-  rttvarUs: u32;
-  rtoUs: u32;
   /** Doublings of the RTO. */
   backoff: u32;
   /** Received and not consumed: a BlockList. `rcvLent` bytes of it are lent to the host. */
@@ -142,16 +141,25 @@ export class Tcb extends Flow {
   resBytes: u32;
   resHeld: u32;
   resRoom: u32;
+  /** Bytes above SND.UNA that are SACKed. */
+  sackedBytes: u32;
+  /** Bytes of the SYN's copy. */
+  quoteLen: u32;
+
+  // From here on: the SYN's copy while pending.
+  rttAt: f64;
+  challengeAt: f64;
+  /** When the next keepalive probe is due, after the first. */
+  keepAt: f64;
+  rttvarUs: u32;
+  rtoUs: u32;
   /** What sendReserve grants at once; what may be queued. */
   sndGrant: u32;
   sndLimit: u32;
-  /** Wanted by recovery: SACKed bytes above SND.UNA, duplicate ACKs in a row. */
-  sackedBytes: u32;
-  dupAcks: u32;
   cwnd: u32;
   ssthresh: u32;
-
-  // From here on: the SYN's copy while pending.
+  /** Duplicate ACKs in a row. */
+  dupAcks: u32;
   caAcked: u32;
   /** Recovery ends when this is acknowledged. */
   recover: u32;
@@ -207,9 +215,9 @@ export class Tcb extends Flow {
   }
 }
 
-if (offsetof<Tcb>() > FLOW_BYTES) ERROR("Tcb outgrew FLOW_BYTES");
+if (offsetof<Tcb>() > <u32>FLOW_BYTES) ERROR("Tcb outgrew FLOW_BYTES");
 if (offsetof<Tcb>("flags") != offsetof<Flow>()) ERROR("Tcb must follow Flow");
-if (offsetof<Tcb>("caAcked") > FLOW_BYTES - SYN_COPY_BYTES) {
+if (offsetof<Tcb>("rttAt") > <u32>FLOW_BYTES - <u32>SYN_COPY_BYTES) {
   ERROR("a field that is needed while pending lies under the SYN's copy");
 }
 

@@ -1,0 +1,107 @@
+/**
+ * The ACK field (RFC 9293 §3.10.7.4, step 5; RFC 5961 §5): frees what is acknowledged, measures,
+ * feeds recovery, takes the window, and tells when our FIN has arrived.
+ */
+import { DROP_TCP_ACK, TCP_CLOSING, TCP_FIN_WAIT_1, TCP_FIN_WAIT_2, TCP_LAST_ACK } from "../layout";
+import { NEVER } from "../mem/clock";
+import { count } from "../mem/stats";
+import { FIN } from "../wire/tcp";
+import { pruneBoard, takeSacks } from "./board";
+import { challenge } from "./challenge";
+import { finishFlow } from "./close";
+import { freeQueue } from "./queue";
+import { detectLoss, onAdvance, onDuplicateAck } from "./recovery";
+import { ackRtt } from "./rtt";
+import { Segment } from "./segment";
+import { seqDistance, seqGt, seqLe, seqLt, seqMin } from "./seq";
+import { setState } from "./state";
+import { F_FIN_SENT, F_PERSIST, F_SACK, F_TS, Tcb } from "./tcb";
+import { armOrphan, armRetransmit } from "./timers";
+
+/** True if the segment may go on to its text; false if its ACK is unacceptable. */
+export function checkAckRange(tcb: Tcb, seg: Segment): bool {
+  const tooHigh = seqGt(seg.ack, tcb.sndNxt);
+  // RFC 5961 §5.2: an ACK that is older than any window is a blind guess.
+  const tooLow = seqLt(seg.ack, tcb.sndUna - tcb.maxSndWnd);
+  if (!tooHigh && !tooLow) return true;
+  count(DROP_TCP_ACK);
+  challenge(tcb);
+  return false;
+}
+
+/** Takes an acceptable ACK; false if it ended the connection. */
+export function takeAck(tcb: Tcb, seg: Segment): bool {
+  const hasNews = tcb.has(F_SACK) && seg.options.sackCount != 0 && takeSacks(tcb, seg);
+  const isAdvance = seqGt(seg.ack, tcb.sndUna);
+  const isDuplicate = !isAdvance && isDuplicateAck(tcb, seg);
+  if (isAdvance) advance(tcb, seg);
+  else if (isDuplicate) onDuplicateAck(tcb);
+  takeWindow(tcb, seg);
+  tcb.persists = 0;
+  if (hasNews || isDuplicate) detectLoss(tcb);
+  return isAdvance ? afterAck(tcb) : true;
+}
+
+/** RFC 5681 §2: says nothing but that something arrived that was not the next. */
+function isDuplicateAck(tcb: Tcb, seg: Segment): bool {
+  if (seg.ack != tcb.sndUna || tcb.sndNxt == tcb.sndUna) return false;
+  if (seg.len != 0 || seg.has(FIN)) return false;
+  return seg.wnd << tcb.sndScale == tcb.sndWnd;
+}
+
+/** SND.UNA moves to SEG.ACK. */
+function advance(tcb: Tcb, seg: Segment): void {
+  const flight = tcb.flight;
+  const acked = seg.ack - tcb.sndUna;
+  freeQueue(tcb, seqDistance(tcb.sndUna, seqMin(seg.ack, tcb.sndEnd)));
+  tcb.sndUna = seg.ack;
+  tcb.retries = 0;
+  pruneBoard(tcb);
+  // Without timestamps, an ACK for something retransmitted does not end the doubling (Karn).
+  if (ackRtt(tcb, seg.ack) || tcb.has(F_TS)) tcb.backoff = 0;
+  onAdvance(tcb, acked, flight, seg);
+  if (tcb.flight != 0) armRetransmit(tcb);
+  else tcb.rtxAt = NEVER;
+}
+
+/** Takes the window from segments that are newer than the last one it came from (TCP-66). */
+export function takeWindow(tcb: Tcb, seg: Segment): void {
+  if (seqLt(seg.ack, tcb.sndUna)) return;
+  const isNewer = seqLt(tcb.sndWl1, seg.seq) || tcb.sndWl1 == seg.seq;
+  if (!isNewer) return;
+  if (tcb.sndWl1 == seg.seq && seqLt(seg.ack, tcb.sndWl2)) return;
+  tcb.sndWnd = seg.wnd << tcb.sndScale;
+  tcb.sndWl1 = seg.seq;
+  tcb.sndWl2 = seg.ack;
+  if (tcb.sndWnd > tcb.maxSndWnd) tcb.maxSndWnd = tcb.sndWnd;
+  // An open window ends the probing; what was probed with is in flight like other data.
+  if (tcb.sndWnd == 0 || !tcb.has(F_PERSIST)) return;
+  tcb.unset(F_PERSIST);
+  tcb.backoff = 0;
+  tcb.rtxAt = NEVER;
+  if (tcb.flight != 0) armRetransmit(tcb);
+}
+
+/** Whether our FIN is acknowledged. */
+export function isFinAcked(tcb: Tcb): bool {
+  return tcb.has(F_FIN_SENT) && tcb.sndUna == tcb.sndNxt && seqLe(tcb.sndEnd + 1, tcb.sndUna);
+}
+
+/** State changes that an ACK of our FIN makes; false if the connection is over. */
+function afterAck(tcb: Tcb): bool {
+  if (!isFinAcked(tcb)) return true;
+  switch (<u32>tcb.state) {
+    case TCP_FIN_WAIT_1:
+      setState(tcb, TCP_FIN_WAIT_2);
+      armOrphan(tcb);
+      return true;
+    case TCP_CLOSING:
+      finishFlow(tcb, true);
+      return false;
+    case TCP_LAST_ACK:
+      finishFlow(tcb, false);
+      return false;
+    default:
+      return true;
+  }
+}
