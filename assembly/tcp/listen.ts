@@ -206,6 +206,7 @@ export function arrivePending(tcb: Tcb, seg: Segment): void {
 export function establish(tcb: Tcb): void {
   unlist(tcb);
   setState(tcb, TCP_ESTABLISHED);
+  tcb.sndUna = tcb.sndNxt;
   tcb.retries = 0;
   tcb.backoff = 0;
   tcb.rtxAt = NEVER;
