@@ -65,7 +65,7 @@ export function removeFlow(flow: Flow): void {
 }
 
 function bucketOf(hash: u32): usize {
-  return flowBuckets() + (<usize>(hash & flowBucketMask()) << 2);
+  return flowBuckets() + ((<usize>(hash & flowBucketMask())) << 2);
 }
 
 function isFlow(flow: Flow, family: u32, local: usize, remote: usize, ports: u32): bool {

@@ -35,7 +35,7 @@ export function takeSacks(tcb: Tcb, seg: Segment): bool {
   const count = seg.options.sackCount;
   const una = seqMax(seg.ack, tcb.sndUna);
   for (let i: u32 = 0; i < count; i++) {
-    const at = seg.options.sackPtr + (<usize>i << 3);
+    const at = seg.options.sackPtr + ((<usize>i) << 3);
     const left = be32(at);
     const right = be32(at + 4);
     // Blocks at or below the ACK are D-SACKs (RFC 2883); they are no part of the scoreboard.

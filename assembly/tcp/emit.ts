@@ -122,7 +122,7 @@ export function emitAck(tcb: Tcb, seq: u32): bool {
       putSackBlock(sackScratch, tcb.dsackLeft, tcb.dsackRight);
       blocks = 1;
     }
-    blocks += putHoles(tcb, sackScratch + (<usize>blocks << 3), limit - blocks);
+    blocks += putHoles(tcb, sackScratch + ((<usize>blocks) << 3), limit - blocks);
   }
   const sackBytes = blocks == 0 ? 0 : 4 + (blocks << 3);
   const optionBytes = timestampBytes(tcb) + sackBytes;
@@ -135,7 +135,7 @@ export function emitAck(tcb: Tcb, seq: u32): bool {
   }
   if (blocks != 0) {
     putSackHead(at, blocks);
-    memory.copy(at + 4, sackScratch, <usize>blocks << 3);
+    memory.copy(at + 4, sackScratch, (<usize>blocks) << 3);
   }
   finish(tcb, l4, seq, ACK, TCP_HEADER_BYTES + optionBytes);
   tcb.unset(F_ACK_NOW | F_DSACK);

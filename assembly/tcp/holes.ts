@@ -4,7 +4,13 @@
  * stays (TCP-33). Up to HOLE_MAX ranges a flow (TCP-38); what is in them is never given up
  * (RFC 2018 §8) until it is delivered or the flow ends.
  */
-import { CHUNK_BYTES, COPY_MAX_BYTES, DROP_TCP_NO_ROOM, DROP_TCP_RANGES, SLOT_BYTES } from "../layout";
+import {
+  CHUNK_BYTES,
+  COPY_MAX_BYTES,
+  DROP_TCP_NO_ROOM,
+  DROP_TCP_RANGES,
+  SLOT_BYTES,
+} from "../layout";
 import { Block, giveBlock, keepRx, takeChunk } from "../mem/block";
 import { copy } from "../mem/bytes";
 import { count } from "../mem/stats";
@@ -180,7 +186,7 @@ export function storePiece(list: BlockList, tcb: Tcb, seq: u32, len: u32, seg: S
   const ptr = seg.ptr + (seq - seg.seq);
   if (len > COPY_MAX_BYTES && seg.packet.rxIndex >= 0) {
     const held = tcb.rcvHeld + holesHeld(tcb);
-    if (held + <u32>SLOT_BYTES <= max(tcb.rcvBuf << 1, <u32>SLOT_BYTES << 1)) {
+    if (held + <u32>SLOT_BYTES <= max(tcb.rcvBuf << 1, (<u32>SLOT_BYTES) << 1)) {
       const block = keepRx(seg.packet.rxIndex);
       if (block) {
         seg.packet.rxIndex = -1;
@@ -227,7 +233,7 @@ export function putHoles(tcb: Tcb, ptr: usize, limit: u32): u32 {
     }
     if (best == 0) break;
     const hole = holeAt(tcb, bestIndex);
-    putSackBlock(ptr + (<usize>written << 3), hole.start, hole.end);
+    putSackBlock(ptr + ((<usize>written) << 3), hole.start, hole.end);
     before = best;
     written++;
   }

@@ -155,7 +155,7 @@ function keepCursor(cursor: u32, una: u32): u32 {
 /** Lets the limit follow the congestion window, and wakes a host that was refused (FLOW-8). */
 export function wakeWriter(tcb: Tcb): void {
   const most = config(CFG_SEND_BUFFER_MAX_BYTES);
-  const wanted = <u32>min(<u64>tcb.cwnd << 1, <u64>most);
+  const wanted = <u32>min((<u64>tcb.cwnd) << 1, <u64>most);
   if (wanted > tcb.sndLimit && mayGrow()) tcb.sndLimit = wanted;
   if (!tcb.has(F_WANT_WRITE)) return;
   if (tcb.sndBytes > tcb.sndLimit >> 1) return;

@@ -61,5 +61,5 @@ export function takeRtt(tcb: Tcb, us: f64): void {
 /** The timeout with its doublings, §5.5 and §2.5. */
 export function rtoNow(tcb: Tcb): f64 {
   const most = <f64>config(CFG_RTO_MAX_MS) * 1000.0;
-  return min(<f64>tcb.rtoUs * <f64>(<u64>1 << min(tcb.backoff, 30)), most);
+  return min(<f64>tcb.rtoUs * <f64>((<u64>1) << min(tcb.backoff, 30)), most);
 }

@@ -48,7 +48,13 @@ import { readSegment, Segment } from "./segment";
 import { SERVED, serveFlow, TX_FULL } from "./send";
 import { seqGe, seqLt } from "./seq";
 import { F_ACK_NOW, F_DRAINING, F_RELEASED, F_SHUT, Tcb, tcbAt, tcbOf } from "./tcb";
-import { arriveTimeWait, endTimeWait, expireTimeWaits, findTimeWait, initTimeWait } from "./time-wait";
+import {
+  arriveTimeWait,
+  endTimeWait,
+  expireTimeWaits,
+  findTimeWait,
+  initTimeWait,
+} from "./time-wait";
 import { onFlowTimer } from "./timers";
 import { abortFlow, releaseFlow, shutFlow } from "./user";
 import { onConsumed } from "./window";

@@ -3,7 +3,13 @@
  * window, keeps it, moves RCV.NXT, and decides when it is acknowledged (RFC 5681 §4.2, §3.8.6.3).
  * ACKs only become due here; `flush` sends at most one a flow (TCP-41).
  */
-import { CFG_DELAYED_ACK_MS, DROP_TCP_NO_ROOM, DROP_TCP_WINDOW, EV_FIN, EV_READABLE } from "../layout";
+import {
+  CFG_DELAYED_ACK_MS,
+  DROP_TCP_NO_ROOM,
+  DROP_TCP_WINDOW,
+  EV_FIN,
+  EV_READABLE,
+} from "../layout";
 import { now, NEVER } from "../mem/clock";
 import { configUs } from "../mem/config";
 import { count } from "../mem/stats";

@@ -112,7 +112,7 @@ function bucketFor(record: TimeWait): usize {
 }
 
 function bucketOf(hash: u32): usize {
-  return timeWaitBuckets() + (<usize>(hash & timeWaitBucketMask()) << 2);
+  return timeWaitBuckets() + ((<usize>(hash & timeWaitBucketMask())) << 2);
 }
 
 /** The record of a tuple, or null. */

@@ -87,7 +87,7 @@ export function onConsumed(tcb: Tcb, bytes: u32): void {
   const wasShut = windowOf(tcb) < mss;
   const enough = min(wasShut ? mss : mss << 1, tcb.rcvBuf >> 2);
   // A window that cannot be told in units of its scale is no news.
-  if (step >= max(enough, <u32>1 << tcb.rcvScale)) {
+  if (step >= max(enough, (<u32>1) << tcb.rcvScale)) {
     tcb.set(F_WINDOW_DUE);
     if (wasShut) tcb.set(F_ACK_NOW);
   }
@@ -98,7 +98,7 @@ function tune(tcb: Tcb, bytes: u32): void {
   tcb.tuneBytes += bytes;
   const elapsed = now() - tcb.tuneAt;
   if (elapsed < max(TUNE_US, <f64>tcb.srttUs)) return;
-  const wanted = <u32>min(<u64>tcb.tuneBytes << 1, <u64>config(CFG_RECV_BUFFER_MAX_BYTES));
+  const wanted = <u32>min((<u64>tcb.tuneBytes) << 1, <u64>config(CFG_RECV_BUFFER_MAX_BYTES));
   tcb.tuneBytes = 0;
   tcb.tuneAt = now();
   if (wanted <= tcb.rcvBuf || hasFlag(FLAG_NO_AUTOTUNE) || !mayGrow()) return;

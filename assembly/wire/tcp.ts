@@ -35,7 +35,7 @@ export class TcpView {
   /** The view, or null if the header with its options does not fit in `len` bytes (TCP-10). */
   static check(ptr: usize, len: u32): TcpView | null {
     if (len < TCP_HEADER_BYTES) return null;
-    const headerLen = (<u32>load<u8>(ptr, 12) >> 4) << 2;
+    const headerLen = ((<u32>load<u8>(ptr, 12)) >> 4) << 2;
     if (headerLen < TCP_HEADER_BYTES || headerLen > len) return null;
     return changetype<TcpView>(ptr);
   }
@@ -58,7 +58,7 @@ export class TcpView {
 
   /** Bytes of the header with options: 20 … 60. */
   @inline get headerLen(): u32 {
-    return (<u32>this.offset >> 4) << 2;
+    return ((<u32>this.offset) >> 4) << 2;
   }
 
   @inline get flags(): u32 {
