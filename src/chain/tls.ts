@@ -144,6 +144,8 @@ export async function startTls(
       tls.verifyName === undefined ? undefined : checkServerIdentity(tls.verifyName, certificate),
     ...(tls.alpn.length === 0 ? {} : { ALPNProtocols: [...tls.alpn] }),
   });
+  // Errors that come when nobody waits any more must not become uncaught.
+  socket.on("error", () => undefined);
   const stands = {
     tcp: raw instanceof SocketStream ? raw.below.tcp : undefined,
     reset: (): void => {
@@ -154,8 +156,6 @@ export async function startTls(
     await secured(socket, context.signal, node);
     checkPin(socket, tls, node);
   } catch (error) {
-    // A failed handshake has no reader any more; late errors must not become uncaught.
-    socket.on("error", () => undefined);
     socket.destroy();
     below.destroy();
     throw tlsError(error, node, context);
