@@ -101,8 +101,9 @@ export class ReplyStream extends FilterStream {
 
   #fail(error: ChainError): void {
     this.#reject(error);
-    this.below.reset();
+    // First the cause: the reset's own close would come without one.
     this.deliverClose(error);
+    this.below.reset();
   }
 
   override write(chunks: readonly Uint8Array[], done: (error?: Error) => void): void {

@@ -5,6 +5,10 @@
  * Ends: `end` ends the transport's write side without a Close frame, because a Close would end both
  * directions at GOST. Who ends second sends Close 1000 before. A received Close is answered and ends
  * the stream. A protocol error is answered with its code and resets the transport.
+ *
+ * A peer that was killed ends its connections with FIN as if they were half-closed. Two tsgost tell
+ * each other who they are with an unsolicited Pong, which everybody else ignores (RFC 6455 §5.5.3),
+ * and announce each half-close with another one: an end without it is an abort.
  */
 import { randomFillSync } from "node:crypto";
 import {
@@ -56,6 +60,9 @@ function newKey(): number {
   return keyPool[keyNext++] ?? 0;
 }
 
+const KIN = Buffer.from("tsgost", "latin1");
+const KIN_END = Buffer.from("tsgost end", "latin1");
+
 const nothing = (): void => undefined;
 
 export class WsStream extends FilterStream {
@@ -78,10 +85,15 @@ export class WsStream extends FilterStream {
   #linger: NodeJS.Timeout | undefined;
   #pinger: NodeJS.Timeout | undefined;
   #heard = true;
+  /** To be told who we are, in front of the next write. */
+  #owesHello: boolean;
+  #isKin = false;
+  #endAnnounced = false;
 
   constructor(below: Transport, options: WsStreamOptions) {
     super(below);
     this.#server = options.server;
+    this.#owesHello = !options.server;
     this.#mask = options.mask ?? xorMask;
     this.#decoder = new FrameDecoder(options.server, this.#mask);
     this.start();
@@ -101,24 +113,28 @@ export class WsStream extends FilterStream {
       this.#fail("closed", "the connection ended inside a WebSocket frame");
       return;
     }
+    if (this.#isKin && !this.#endAnnounced) {
+      this.#fail("closed", "the peer's connection was cut off");
+      return;
+    }
     this.deliverEnd();
     // Its own end came first: both directions are over now.
     if (this.#ended) this.#lingerThenDestroy();
   }
 
   protected override onFault(error: Error): void {
-    if (error instanceof WsFormatError && !this.#closeSent) {
-      this.#closeSent = true;
-      this.#control(OP_CLOSE, closePayload(error.closeCode, error.message), nothing);
-      this.below.end();
-      this.#lingerThenDestroy();
-    } else {
-      this.below.reset();
-    }
     this.#stopTimers();
     const message = `WebSocket: ${error.message}`;
     const details = { reason: "protocol", party: "proxy", cause: error } as const;
     this.deliverClose(new ChainError(message, details));
+    if (!(error instanceof WsFormatError) || this.#closeSent) {
+      this.below.reset();
+      return;
+    }
+    this.#closeSent = true;
+    this.#control(OP_CLOSE, closePayload(error.closeCode, error.message), nothing);
+    this.below.end();
+    this.#lingerThenDestroy();
   }
 
   protected override onBelowClose(error?: Error): void {
@@ -145,9 +161,12 @@ export class WsStream extends FilterStream {
     if (bytes <= JOIN_BYTES_MAX) {
       const payload = chunks.length === 1 ? chunks[0] : joined(chunks, bytes);
       const frame = encodeFrame(OP_BINARY, payload ?? new Uint8Array(0), key);
-      this.below.write([frame], done);
+      const hello = this.#hello();
+      this.below.write([hello === undefined ? frame : Buffer.concat([hello, frame])], done);
       return;
     }
+    const hello = this.#hello();
+    if (hello !== undefined) this.below.write([hello], nothing);
     const header = new Uint8Array(HEADER_BYTES_MAX);
     const headerBytes = putHeader(header, OP_BINARY, bytes, key);
     if (key !== undefined) {
@@ -158,6 +177,12 @@ export class WsStream extends FilterStream {
       }
     }
     this.below.write([header.subarray(0, headerBytes), ...chunks], done);
+  }
+
+  #hello(): Uint8Array | undefined {
+    if (!this.#owesHello) return undefined;
+    this.#owesHello = false;
+    return encodeFrame(OP_PONG, KIN, this.#server ? undefined : newKey());
   }
 
   /** More than one message can hold: one message a chunk, or a part of it. */
@@ -180,6 +205,8 @@ export class WsStream extends FilterStream {
       this.#closeSent = true;
       this.#control(OP_CLOSE, closePayload(CLOSE_NORMAL, ""), nothing);
       this.#lingerThenDestroy();
+    } else if (this.#isKin && !this.#closeSent) {
+      this.#control(OP_PONG, KIN_END, nothing);
     }
     this.below.end();
   }
@@ -210,7 +237,15 @@ export class WsStream extends FilterStream {
         this.#pongs--;
       });
     }
+    if (opcode === OP_PONG) this.#onPong(payload);
     if (opcode === OP_CLOSE) this.#onClose(payload);
+  }
+
+  #onPong(payload: Uint8Array): void {
+    if (KIN_END.equals(payload)) this.#endAnnounced = true;
+    if (!KIN.equals(payload) || this.#isKin) return;
+    this.#isKin = true;
+    this.#owesHello = this.#server;
   }
 
   #onClose(payload: Uint8Array): void {
@@ -236,8 +271,9 @@ export class WsStream extends FilterStream {
 
   #fail(reason: "closed" | "protocol", message: string): void {
     this.#stopTimers();
-    this.below.reset();
+    // First the cause: the reset's own close would come without one.
     this.deliverClose(new ChainError(message, { reason, party: "proxy" }));
+    this.below.reset();
   }
 
   #lingerThenDestroy(): void {

@@ -1,4 +1,5 @@
 /** What goes wrong on the way: truthful reasons, one log line with a remedy, nothing left behind. */
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { type Server, type Socket, type AddressInfo, createServer } from "node:net";
 import * as assert from "uvu/assert";
@@ -271,6 +272,30 @@ test("a server killed with 1000 open flows closes them all, with errors, within 
   await eventually(() => target.events.filter((event) => event === "close").length === 1000);
   target.close();
 });
+
+for (const dialer of ["ws", "wss"]) {
+  test(`${dialer}: a killed server is an abort of its flows, not their end`, async () => {
+    const target = echoTarget();
+    const port = await target.listen();
+    const child = spawn(
+      process.execPath,
+      ["--import", "tsx", new URL("relay-child.ts", import.meta.url).pathname, dialer],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
+    const [line] = (await once(child.stdout, "data")) as [Buffer];
+    const chain = chainOf([{ addr: line.toString().trim(), dialer }]);
+    const streams = await Promise.all(
+      Array.from({ length: 50 }, () => chain.connect({ host: "127.0.0.1", port }, dialContext())),
+    );
+    const readers = streams.map((stream) => new Reader(stream));
+    await Promise.all(readers.map((reader) => send(reader.stream, "x")));
+    await eventually(() => readers.every((reader) => reader.text === "x"), 10_000);
+    child.kill("SIGKILL");
+    await eventually(() => readers.every((reader) => reader.closed), 2000);
+    assert.ok(readers.every((reader) => reader.error !== undefined && !reader.ended));
+    target.close();
+  });
+}
 
 for (const dialer of ["tcp", "tls", "ws", "wss"]) {
   test(`${dialer}: a reader that stopped stops the writer, and nothing piles up`, async () => {
