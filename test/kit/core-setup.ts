@@ -119,7 +119,12 @@ export function forBuilds(
 /** An instance with its configuration and entropy written, before init; the MTU with it. */
 export function makeInstance(setup: CoreSetup): { exports: CoreExports; mtu: number } {
   const module = coreModule(setup.build ?? "debug");
-  const instance = new wasm.Instance(module, { env: { abort: onAbort } });
+  const abort = (message: number, file: number, line: number, column: number): never => {
+    const { buffer } = exports.memory;
+    const where = `${stringAt(buffer, file)}:${line}:${column}`;
+    throw new Error(`core aborted at ${where} ${stringAt(buffer, message)}`);
+  };
+  const instance = new wasm.Instance(module, { env: { abort } });
   const exports = instance.exports as CoreExports;
   const view = new DataView(exports.memory.buffer);
   const mtu = writeConfig(view, setup);
@@ -129,8 +134,11 @@ export function makeInstance(setup: CoreSetup): { exports: CoreExports; mtu: num
   return { exports, mtu };
 }
 
-function onAbort(message: number, file: number, line: number, column: number): never {
-  throw new Error(`core aborted (${message}) at ${file}:${line}:${column}`);
+/** A string of AssemblyScript: UTF-16, its length in bytes before it. */
+function stringAt(buffer: ArrayBuffer, ptr: number): string {
+  if (ptr === 0) return "";
+  const length = new DataView(buffer).getUint32(ptr - 4, true);
+  return new TextDecoder("utf-16le").decode(new Uint8Array(buffer, ptr, length));
 }
 
 /** Writes the configuration block; answers the MTU. */

@@ -113,9 +113,9 @@ export class PeerReceiver {
     return units;
   }
 
-  /** How far the edge could move now. */
-  get mayOpenBy(): number {
-    return this.nxt + this.bufferBytes - this.#unreadBytes - this.edge;
+  /** How far the edge could move now, if a window has at most `most` bytes. */
+  mayOpenBy(most: number): number {
+    return this.nxt + Math.min(this.bufferBytes - this.#unreadBytes, most) - this.edge;
   }
 
   read(most = Infinity): Uint8Array {

@@ -63,6 +63,10 @@ export class PeerSender {
     return this.#stream.length + (this.#finished ? 1 : 0);
   }
 
+  get isFinished(): boolean {
+    return this.#finished;
+  }
+
   get isAllAcked(): boolean {
     return this.una === this.end;
   }

@@ -2,10 +2,12 @@
 import { pattern, sameBytes } from "../kit/bytes.ts";
 import { TcpPeer } from "../kit/peer.ts";
 import type { ClientPlan } from "./scenario.ts";
+import { WindowWatch } from "./watch.ts";
 
 export class Client {
   readonly plan: ClientPlan;
   readonly peer: TcpPeer;
+  readonly watch = new WindowWatch();
   /** What the host will send; the bytes received must be a prefix of it. */
   readonly expected: Uint8Array;
   readonly upStream: Uint8Array;
@@ -31,8 +33,9 @@ export class Client {
     return peer.isOver && (peer.state !== "open" || peer.receiver.unreadBytes === 0);
   }
 
+  /** All bytes and the FIN; a late RST may still have met the last of our segments. */
   get hasAll(): boolean {
-    return this.peer.isDone && this.got === this.expected.length;
+    return this.peer.receiver.isFinished && this.got === this.expected.length;
   }
 
   deadline(): number {

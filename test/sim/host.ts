@@ -12,6 +12,7 @@ interface HostFlow {
   readonly client: Client;
   readonly openedUs: number;
   isDecided: boolean;
+  isReadable: boolean;
   isWritable: boolean;
   hasFin: boolean;
   hasShut: boolean;
@@ -50,6 +51,7 @@ export class Host {
     if ((flags & abi.EV_OPEN) !== 0) this.#onOpen(event);
     const flow = this.flows.get(handle);
     if (flow === undefined) throw new Error(`event ${flags} for the unknown handle ${handle}`);
+    if ((flags & abi.EV_READABLE) !== 0) flow.isReadable = true;
     if ((flags & abi.EV_WRITABLE) !== 0) flow.isWritable = true;
     if ((flags & abi.EV_FIN) !== 0) flow.hasFin = true;
     if ((flags & abi.EV_CLOSED) !== 0) {
@@ -80,6 +82,7 @@ export class Host {
       client,
       openedUs: this.#core.nowUs,
       isDecided: false,
+      isReadable: false,
       isWritable: false,
       hasFin: false,
       hasShut: false,
@@ -104,8 +107,9 @@ export class Host {
     if (!flow.isDecided) {
       return plan.verdict === "never" ? abortUs : Math.min(abortUs, flow.openedUs + plan.dialUs);
     }
-    const readUs = plan.hostRead.everyUs > 0 ? flow.readUs : Infinity;
-    const isWriting = plan.hostWrite.everyUs > 0 && flow.sent < flow.client.expected.length;
+    const readUs = plan.hostRead.everyUs > 0 && flow.isReadable ? flow.readUs : Infinity;
+    const isWriting =
+      plan.hostWrite.everyUs > 0 && flow.isWritable && flow.sent < flow.client.expected.length;
     return Math.min(abortUs, readUs, isWriting ? flow.writeUs : Infinity);
   }
 
@@ -151,6 +155,7 @@ export class Host {
     if (isPaced && this.#core.nowUs < flow.readUs) return;
     flow.readUs = this.#core.nowUs + plan.hostRead.everyUs;
     const bytes = this.#core.read(handle, most);
+    if (bytes.length < most) flow.isReadable = false;
     const end = flow.got + bytes.length;
     if (end > upStream.length || !sameBytes(bytes, upStream.subarray(flow.got, end))) {
       throw new Error(`host: bytes ${flow.got}…${end} are not those of client ${plan.peer.sport}`);
@@ -160,12 +165,14 @@ export class Host {
 
   #write(handle: number, flow: HostFlow): void {
     const { plan, expected } = flow.client;
-    if (!flow.isWritable || flow.hasShut) return;
+    if (flow.hasShut) return;
     const left = expected.length - flow.sent;
-    if (left > 0 && this.#core.nowUs >= flow.writeUs) {
+    if (left > 0 && flow.isWritable && this.#core.nowUs >= flow.writeUs) {
       flow.writeUs = this.#core.nowUs + plan.hostWrite.everyUs;
       const count = Math.min(left, plan.hostWrite.bytes);
-      flow.sent += this.#core.write(handle, expected.subarray(flow.sent, flow.sent + count));
+      const taken = this.#core.write(handle, expected.subarray(flow.sent, flow.sent + count));
+      flow.sent += taken;
+      if (taken < count) flow.isWritable = false;
     }
     const mayClose = plan.lastToClose !== "host" || flow.hasFin;
     if (flow.sent === expected.length && mayClose) {

@@ -89,7 +89,7 @@ function drawCore(random: Random, isTiny: boolean): CoreSetup {
       mtu,
       connect: random.pick([abi.CONNECT_FAITHFUL, abi.CONNECT_FAITHFUL, abi.CONNECT_IMMEDIATE]),
       pendingTimeout: 5000,
-      timeWait: random.pick([0, 1000, 30_000]),
+      timeWait: random.pick([5000, 30_000]),
       finWait2: 5000,
       idleTimeout: 600_000,
       bufferCap: (isTiny ? 4 : 32) * 1024 ** 2,
@@ -113,6 +113,9 @@ function drawPeer(random: Random, index: number, core: CoreSetup): PeerSetup {
   const isSix = random.chance(0.5);
   const mtu = core.options?.["mtu"] ?? 1500;
   const mss = random.pick([undefined, 100, 536, mtu - 60, mtu - 60, mtu - 60]);
+  const bufferBytes = random.pick([2000, 20_000, 65_535, 500_000]);
+  // A window smaller than its unit could never be told.
+  const scales = [undefined, 0, 2, 7, 14].filter((scale) => 2 ** (scale ?? 0) * 8 <= bufferBytes);
   const isOffloading = (core.offloads ?? 0) > 1;
   return {
     src: isSix ? `2001:db8::${(index + 16).toString(16)}` : `192.0.2.${index + 10}`,
@@ -121,11 +124,11 @@ function drawPeer(random: Random, index: number, core: CoreSetup): PeerSetup {
     dport: random.pick([80, 443, 22]),
     iss: random.pick([0xffff_ffff, 0xffff_fe00, 0x7fff_ff00, random.next()]),
     ...(mss === undefined ? {} : { mss }),
-    wscale: random.pick([undefined, 0, 2, 7, 14]),
+    wscale: random.pick(scales),
     sack: random.chance(0.7),
     timestamps: random.chance(0.6),
     mtu,
-    bufferBytes: random.pick([2000, 20_000, 65_535, 500_000]),
+    bufferBytes,
     delayedAckUs: random.pick([0, 10_000, 40_000]),
     vnetBytes: core.vnetBytes ?? 0,
     superBytes: isOffloading ? random.pick([0, 16_000, 60_000]) : 0,
@@ -135,7 +138,10 @@ function drawPeer(random: Random, index: number, core: CoreSetup): PeerSetup {
 
 function drawClient(random: Random, index: number, core: CoreSetup, isClean: boolean): ClientPlan {
   const often: Verdict[] = ["accept", "accept", "accept", "accept", "accept", "accept"];
-  const verdicts: Verdict[] = [...often, "reject", "unreachable", "drop", "never"];
+  // In immediate mode nothing but the host would end a flow that it never decides on.
+  const isFaithful = core.options?.["connect"] === abi.CONNECT_FAITHFUL;
+  const never: Verdict[] = isFaithful ? ["never"] : [];
+  const verdicts: Verdict[] = [...often, "reject", "unreachable", "drop", ...never];
   const slow = random.pick([0, 0, 0.5]);
   return {
     peer: drawPeer(random, index, core),
