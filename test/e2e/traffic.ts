@@ -75,7 +75,7 @@ export function registerTraffic(test: Suite, scene: () => Scene): void {
   test("a client that resets takes the server's connection with it", async () => {
     const [host] = HOSTS;
     const before = await scene().serverCounts(PORT.silent);
-    const script = { send: "x", timeoutMs: 500 };
+    const script = { send: "x", timeoutMs: 500, reset: true };
     await scene().client("converse", host, PORT.silent, script);
     const after = await scene().whenServerHas(PORT.silent, before.open);
     assert.is(after.open, before.open);

@@ -29,6 +29,8 @@ interface Script {
   readonly send?: string;
   /** Half-close after sending. */
   readonly end?: boolean;
+  /** When the time is over, reset instead of closing. */
+  readonly reset?: boolean;
   /** Destroy when this much text was received. */
   readonly stopAt?: number;
   /** Wait so long before sending. */
@@ -44,7 +46,8 @@ export function converse(host: string, port: number, script: Script = {}): Promi
     const socket = connect({ host, port, allowHalfOpen: true });
     const finish = (how: string): void => {
       clearTimeout(timer);
-      socket.destroy();
+      if (script.reset === true && how === "timeout") socket.resetAndDestroy();
+      else socket.destroy();
       done({ how, text, ms: performance.now() - from });
     };
     const timer = setTimeout(() => finish("timeout"), script.timeoutMs ?? 20_000);
@@ -155,7 +158,10 @@ export async function shortFlows(
 const held: Socket[] = [];
 const heldEnds: { how: string; atMs: number }[] = [];
 
-/** Opens connections and keeps them; answers how many stand. */
+/**
+ * Opens connections to the echo server and keeps them; answers how many stand. Each counts when its
+ * first byte came back: Node reads a reset that comes along with data as an end.
+ */
 export async function holdOpen(host: string, port: number, count: number): Promise<number> {
   const one = (): Promise<boolean> =>
     new Promise((done) => {
@@ -163,9 +169,9 @@ export async function holdOpen(host: string, port: number, count: number): Promi
       held.push(socket);
       let how = "";
       socket.setTimeout(30_000, () => done(false));
-      socket.once("connect", () => {
+      socket.once("connect", () => socket.write("x"));
+      socket.once("data", () => {
         socket.setTimeout(0);
-        socket.write("x");
         done(true);
       });
       socket.on("error", (error) => (how = codeOf(error)));
