@@ -25,7 +25,8 @@ import {
 import { putHoles } from "./holes";
 import { addPayload } from "./queue";
 import { Segment } from "./segment";
-import { F_ACK_NOW, F_DSACK, F_SACK, F_SCALE, F_TS, Tcb, timestampNow } from "./tcb";
+import { F_ACK_NOW, F_DSACK, F_SACK, F_SCALE, F_TS, milliseconds, Tcb, timestampNow } from "./tcb";
+import { TimeWait } from "./time-wait";
 import { ownMss, takeWindowField, windowOf } from "./window";
 
 /** Scratch for SACK blocks while the header's length is not known. */
@@ -164,29 +165,32 @@ export function emitRefusal(tcb: Tcb): bool {
   return true;
 }
 
-/** A segment without data in answer to `seg`, for which there is no flow. */
-function emitAnswer(seg: Segment, seq: u32, ack: u32, flags: u32, optionBytes: u32): usize {
+/** Opens a segment without data in answer to `seg`, for which there is no flow; 0 if TX is full. */
+function beginAnswer(seg: Segment, optionBytes: u32): usize {
   const p = seg.packet;
-  const headerLen = TCP_HEADER_BYTES + optionBytes;
-  const l4 = beginPacket(p.family, p.dst, p.src, PROTO_TCP, headerLen);
-  if (l4 == 0) return 0;
-  putPorts(l4, seg.dstPort, seg.srcPort);
-  putTcp(l4, seq, ack, headerAndFlags(headerLen, flags), 0);
+  const l4 = beginPacket(p.family, p.dst, p.src, PROTO_TCP, TCP_HEADER_BYTES + optionBytes);
+  if (l4 != 0) putPorts(l4, seg.dstPort, seg.srcPort);
   return l4;
 }
 
 /** RST for a segment without flow (RFC 9293 §3.10.7.1). */
-export function emitStrayReset(seg: Segment, seq: u32, ack: u32, flags: u32): void {
-  if (emitAnswer(seg, seq, ack, flags, 0) == 0) return;
+export function emitStrayReset(seg: Segment, seq: u32): void {
+  const l4 = beginAnswer(seg, 0);
+  if (l4 == 0) return;
+  putTcp(l4, seq, 0, headerAndFlags(TCP_HEADER_BYTES, RST), 0);
   endPacket(0, TCP_CSUM_OFF);
   count(STAT_RST_OUT);
 }
 
-/** ACK for a connection of which only a TIME-WAIT record is left; tsval 0: without timestamps. */
-export function emitBareAck(seg: Segment, seq: u32, ack: u32, tsval: u32, tsecr: u32): void {
-  const optionBytes = tsval == 0 ? 0 : TIMESTAMPS_BYTES;
-  const l4 = emitAnswer(seg, seq, ack, ACK, optionBytes);
+/** ACK for a connection of which only a TIME-WAIT record is left. */
+export function emitTimeWaitAck(seg: Segment, record: TimeWait): void {
+  const optionBytes = record.hasTs ? TIMESTAMPS_BYTES : 0;
+  const l4 = beginAnswer(seg, optionBytes);
   if (l4 == 0) return;
-  if (tsval != 0) putTimestamps(l4 + TCP_HEADER_BYTES, tsval, tsecr);
+  const bits = headerAndFlags(TCP_HEADER_BYTES + optionBytes, ACK);
+  putTcp(l4, record.sndNxt, record.rcvNxt, bits, record.window);
+  if (optionBytes != 0) {
+    putTimestamps(l4 + TCP_HEADER_BYTES, milliseconds() + record.tsOffset, record.tsRecent);
+  }
   endPacket(0, TCP_CSUM_OFF);
 }

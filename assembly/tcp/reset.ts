@@ -21,5 +21,5 @@ export function answerStray(seg: Segment): void {
     count(DROP_RST_LIMIT);
     return;
   }
-  emitStrayReset(seg, seg.ack, 0, RST);
+  emitStrayReset(seg, seg.ack);
 }

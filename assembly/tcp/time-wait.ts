@@ -15,14 +15,16 @@ import { gauge, setGauge } from "../mem/stats";
 import { armTimer, cancelTimer, timeWaitTimer } from "../mem/timers";
 import { portPair, tupleHash } from "../flow/demux";
 import { FIN, RST, SYN } from "../wire/tcp";
-import { emitBareAck } from "./emit";
+import { emitTimeWaitAck } from "./emit";
 import { Segment } from "./segment";
 import { seqGt, seqLt } from "./seq";
 import { F_TS, milliseconds, Tcb } from "./tcb";
+import { takeWindowField } from "./window";
 
 const ALIVE: u32 = 1;
 const TIMESTAMPS: u32 = 2;
 const FAMILY_6: u32 = 4;
+const WINDOW_SHIFT: u32 = 16;
 
 @unmanaged
 export class TimeWait {
@@ -38,6 +40,7 @@ export class TimeWait {
   /** Milliseconds modulo 2^32. */
   expires: u32;
   hashNext: u32;
+  /** ALIVE, TIMESTAMPS, FAMILY_6; the last window as it went out, from bit WINDOW_SHIFT on. */
   flags: u32;
 
   @inline get ptr(): usize {
@@ -50,6 +53,15 @@ export class TimeWait {
 
   @inline get family(): u32 {
     return this.flags & FAMILY_6 ? 6 : 4;
+  }
+
+  @inline get hasTs(): bool {
+    return (this.flags & TIMESTAMPS) != 0;
+  }
+
+  /** As in a header: the right edge must not move back now either (TCP-42). */
+  @inline get window(): u32 {
+    return this.flags >> WINDOW_SHIFT;
   }
 }
 
@@ -93,7 +105,9 @@ export function enterTimeWait(tcb: Tcb): void {
   record.rcvNxt = tcb.rcvNxt;
   record.tsRecent = tcb.tsRecent;
   record.tsOffset = tcb.tsOffset;
-  record.flags = ALIVE | (tcb.has(F_TS) ? TIMESTAMPS : 0) | (<u32>tcb.family == 6 ? FAMILY_6 : 0);
+  record.flags = ALIVE | (takeWindowField(tcb) << WINDOW_SHIFT);
+  if (tcb.has(F_TS)) record.flags |= TIMESTAMPS;
+  if (<u32>tcb.family == 6) record.flags |= FAMILY_6;
   begin(record);
 }
 
@@ -153,17 +167,15 @@ export function arriveTimeWait(record: TimeWait, seg: Segment): bool {
   if (seg.has(RST)) return false;
   if (seg.has(SYN)) {
     if (seqGt(seg.seq, record.rcvNxt)) return true;
-    const hasBoth = seg.hasTimestamps && (record.flags & TIMESTAMPS) != 0;
+    const hasBoth = seg.hasTimestamps && record.hasTs;
     if (hasBoth && seqGt(seg.options.tsval, record.tsRecent)) return true;
   }
   // A bare ACK that says nothing new needs no answer; all else is told where we stand.
   if (seg.seqLen == 0 && seg.seq == record.rcvNxt) return false;
-  const tsval = milliseconds() + record.tsOffset;
-  const hasTs = (record.flags & TIMESTAMPS) != 0;
-  if (hasTs && seg.hasTimestamps && seqLt(record.tsRecent, seg.options.tsval)) {
+  if (record.hasTs && seg.hasTimestamps && seqLt(record.tsRecent, seg.options.tsval)) {
     record.tsRecent = seg.options.tsval;
   }
-  emitBareAck(seg, record.sndNxt, record.rcvNxt, hasTs ? tsval : 0, hasTs ? record.tsRecent : 0);
+  emitTimeWaitAck(seg, record);
   if (seg.has(FIN)) restart(record);
   return false;
 }

@@ -10,6 +10,7 @@ import {
   CFG_RECV_BUFFER_BYTES,
   CFG_RECV_BUFFER_MAX_BYTES,
   FLAG_NO_AUTOTUNE,
+  TCP_TIME_WAIT,
 } from "../layout";
 import { bufferedBytes } from "../mem/block";
 import { now } from "../mem/clock";
@@ -70,7 +71,9 @@ export function takeWindowField(tcb: Tcb): u32 {
   const edge = rightEdge(tcb);
   const step = edge - tcb.rcvAdv;
   const scale = <u32>tcb.rcvScale;
-  const isWorth = step >= min(ownMss(tcb.family), tcb.rcvBuf >> 1);
+  // In TIME-WAIT the edge is what the record of it says.
+  const isOpen = <u32>tcb.state != TCP_TIME_WAIT;
+  const isWorth = isOpen && step >= min(ownMss(tcb.family), tcb.rcvBuf >> 1);
   const window = seqDistance(tcb.rcvNxt, isWorth ? edge : tcb.rcvAdv);
   const field = min(window >> scale, WINDOW_MAX);
   const told = tcb.rcvNxt + (field << scale);
