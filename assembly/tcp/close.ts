@@ -5,6 +5,7 @@
  */
 import {
   CLOSE_DONE,
+  CLOSE_HOST,
   EV_CLOSED,
   GAUGE_UNRELEASED,
   STAT_FLOWS_CLOSED,
@@ -73,6 +74,14 @@ export function drainFlow(tcb: Tcb): void {
   if (tcb.rcvBytes != 0) return;
   tcb.unset(F_DRAINING);
   announce(tcb, CLOSE_DONE);
+}
+
+/** The host gives up a flow whose connection is over, with bytes that it has not taken. */
+export function abandonFlow(tcb: Tcb): void {
+  if (!tcb.has(F_DRAINING)) return;
+  tcb.unset(F_DRAINING);
+  tcb.rcv.clear(tcb.rcvLent);
+  announce(tcb, CLOSE_HOST);
 }
 
 function announce(tcb: Tcb, code: u32): void {

@@ -251,7 +251,7 @@ export function tcpShutdown(handle: u32): i32 {
 export function tcpAbort(handle: u32): i32 {
   const tcb = tcbOf(handle);
   if (!tcb) return ERR_STALE;
-  if (isAlive(tcb)) abortFlow(tcb);
+  abortFlow(tcb);
   return 0;
 }
 
@@ -265,7 +265,7 @@ export function tcpRelease(handle: u32): i32 {
 export function tcpCloseAll(): i32 {
   for (let i: u32 = 0; i < flowsCount(); i++) {
     const tcb = tcbAt(i);
-    if (isAlive(tcb)) abortFlow(tcb);
+    abortFlow(tcb);
   }
   return 0;
 }

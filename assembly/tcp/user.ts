@@ -7,7 +7,7 @@ import { GAUGE_UNRELEASED, REJECT_DROP, REJECT_RST, TCP_LAST_ACK, TCP_PENDING } 
 import { gauge, setGauge } from "../mem/stats";
 import { isQueued } from "../flow/events";
 import { retireHandle } from "../flow/flow";
-import { freeBuffers, isAlive, resetFlow } from "./close";
+import { abandonFlow, freeBuffers, isAlive, resetFlow } from "./close";
 import { markDirty } from "./dirty";
 import { rejectFlow } from "./listen";
 import { endReserve } from "./queue";
@@ -29,9 +29,13 @@ export function beginClose(tcb: Tcb): void {
   else if (<u32>tcb.state == TCP_CLOSE_WAIT) setState(tcb, TCP_LAST_ACK);
 }
 
-/** The host gives the flow up: a RST, or the refusal of a SYN that was not answered. */
+/**
+ * The host gives the flow up: a RST, or the refusal of a SYN that was not answered. A flow whose
+ * connection is over already loses the bytes that the host has not taken.
+ */
 export function abortFlow(tcb: Tcb): void {
-  if (<u32>tcb.state == TCP_PENDING) rejectFlow(tcb, REJECT_RST, CLOSE_HOST);
+  if (!isAlive(tcb)) abandonFlow(tcb);
+  else if (<u32>tcb.state == TCP_PENDING) rejectFlow(tcb, REJECT_RST, CLOSE_HOST);
   else resetFlow(tcb, CLOSE_HOST);
 }
 

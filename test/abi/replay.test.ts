@@ -81,7 +81,7 @@ function replay(log: readonly Call[], setup: CoreHarness["setup"]): CoreHarness 
   return core;
 }
 
-for (const seed of [11, 12, 13, 14]) {
+for (const seed of [5, 24, 28, 60]) {
   test(`a recorded run gives the same memory when it is replayed, seed ${seed}`, () => {
     const world = new World(drawScenario(seed), "simd");
     const log = record(world.core);
@@ -92,7 +92,7 @@ for (const seed of [11, 12, 13, 14]) {
   });
 }
 
-for (const seed of [21, 22, 23, 24, 25, 26]) {
+for (const seed of [4, 21, 22, 43, 44, 59]) {
   test(`all builds put out the same bytes, seed ${seed}`, () => {
     const digests = BUILD_NAMES.map((build) => simulate(seed, build).digest);
     assert.equal(new Set(digests).size, 1, digests.join(" "));

@@ -121,7 +121,8 @@ export class TcpPeer {
 
   read(most = Infinity): Uint8Array {
     const bytes = this.receiver.read(most);
-    const step = Math.min(2 * this.sender.mss, this.receiver.bufferBytes / 2);
+    const worth = Math.min(2 * this.sender.mss, this.receiver.bufferBytes / 2);
+    const step = Math.max(worth, 2 ** this.#rcvScale);
     const isOpen = this.state === "open" && !this.receiver.isFinished;
     if (isOpen && this.receiver.mayOpenBy(WINDOW_MAX * 2 ** this.#rcvScale) >= step) {
       this.#ackNow = true;
