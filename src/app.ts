@@ -119,7 +119,7 @@ async function startTungo(
     native,
     poller,
     log: serviceLog,
-    openDevice: () => openTungoDevice(tungo, { native, poller, log: serviceLog }),
+    openDevice: (again) => openTungoDevice(tungo, { native, poller, log: serviceLog }, again),
     onFatal,
   });
   const info = running.start();

@@ -22,7 +22,8 @@ export interface OpenContext {
   readonly log: Logger;
 }
 
-export function openTungoDevice(tungo: TungoOptions, context: OpenContext): Device {
+/** `again`: the device was lost before, so its recording goes on. */
+export function openTungoDevice(tungo: TungoOptions, context: OpenContext, again: boolean): Device {
   const { native, poller, log } = context;
   const device = openLinuxDevice({
     native,
@@ -58,6 +59,7 @@ export function openTungoDevice(tungo: TungoOptions, context: OpenContext): Devi
     if (tungo.pcap === undefined) return device;
     return new PcapDevice(device, {
       file: tungo.pcap,
+      append: again,
       onError: (error) => log.error(`the recording ended: ${messageOf(error)}`),
     });
   } catch (error) {

@@ -25,7 +25,7 @@ import { DirectFlow, type DirectContext } from "./direct.ts";
 import { EchoHost } from "./echo.ts";
 
 /** Opens, configures and wraps the device; called again when it was lost. */
-export type DeviceMaker = () => Device;
+export type DeviceMaker = (again: boolean) => Device;
 
 export interface TungoServiceOptions {
   readonly name: string;
@@ -73,7 +73,7 @@ export class TungoService {
   }
 
   start(): ServiceInfo {
-    this.#device = this.#options.openDevice();
+    this.#device = this.#options.openDevice(false);
     this.#startCore(this.#device);
     return {
       name: this.#options.name,
@@ -230,7 +230,7 @@ export class TungoService {
   #reopen(): void {
     if (this.#closed) return;
     try {
-      const device = this.#options.openDevice();
+      const device = this.#options.openDevice(true);
       this.#device = device;
       this.#startCore(device);
       this.#reopenMs = REOPEN_MS_MIN;
