@@ -27,6 +27,16 @@ export interface Attempt {
 }
 
 const TRANSFER_TIMEOUT_MS = 600_000;
+/** Longest silence of a connection that should carry something. */
+const IDLE_TIMEOUT_MS = 30_000;
+const CURL = ["curl", "--silent", "--show-error", "--fail", "--globoff", "--noproxy", "*"].concat([
+  "--connect-timeout",
+  "20",
+  "--speed-limit",
+  "1",
+  "--speed-time",
+  "30",
+]);
 
 async function has(tool: string): Promise<boolean> {
   return (await runChild(["sh", "-c", `command -v ${tool}`])).code === 0;
@@ -49,10 +59,7 @@ export async function download(url: string, range = ""): Promise<Transfer> {
 
 async function curlGet(url: string, range: string, take: (chunk: Buffer) => void): Promise<string> {
   const ranged = range === "" ? [] : ["--range", range];
-  const child = startChild(
-    ["curl", "--silent", "--show-error", "--fail", "--globoff", "--noproxy", "*", ...ranged, url],
-    ["ignore", "pipe", "pipe"],
-  );
+  const child = startChild([...CURL, ...ranged, url], ["ignore", "pipe", "pipe"]);
   return watchCurl(child, take);
 }
 
@@ -81,7 +88,7 @@ function nodeGet(url: string, range: string, take: (chunk: Buffer) => void): Pro
       response.on("error", (error) => done(error.message));
       response.on("end", () => done((response.statusCode ?? 500) < 300 ? "" : "refused"));
     });
-    asked.setTimeout(TRANSFER_TIMEOUT_MS, () => asked.destroy(new Error("timeout")));
+    asked.setTimeout(IDLE_TIMEOUT_MS, () => asked.destroy(new Error("timeout")));
     asked.on("error", (error) => done(error.message)).end();
   });
 }
@@ -133,7 +140,7 @@ function nodePut(
       response.on("end", () => done({ text, error: "" }));
     });
     const fail = (error: Error): void => done({ text, error: error.message });
-    asked.setTimeout(TRANSFER_TIMEOUT_MS, () => asked.destroy(new Error("timeout")));
+    asked.setTimeout(IDLE_TIMEOUT_MS, () => asked.destroy(new Error("timeout")));
     asked.on("error", fail);
     pipeline(body, asked).catch(fail);
   });
