@@ -100,7 +100,13 @@ export async function relayConnect(
     ...(auth === undefined ? {} : { auth }),
   });
   transport.write([request], noop);
-  const stream = new ReplyStream(transport, node.addr, (reply) => replyError(reply, node, what));
+  // What an inner node cannot reach is the next node.
+  const isInner = context.inner === true && !udp;
+  const stream = new ReplyStream(transport, node.addr, (reply) => {
+    const error = replyError(reply, node, what);
+    if (!isInner) return error;
+    return new ChainError(error.message, { reason: error.reason, party: "proxy" });
+  });
   const { memory } = context;
   const nodelay = metaBool(node.connector.metadata, "nodelay", false);
   if (context.inner === true && !nodelay) {

@@ -15,6 +15,9 @@ import { wasReset } from "./tcp-state.ts";
 /** Up to here, several chunks are worth one copy to save a vector. */
 const JOIN_BYTES_MAX = 4096;
 
+/** For a shutdown to go out before a reset gives up on being one. */
+const SHUTDOWN_MS = 1000;
+
 /** What a stream stands on. */
 export interface Below {
   /** Resets the first socket. */
@@ -143,6 +146,24 @@ export class SocketStream extends BaseStream {
     if (this.#destroyed) return;
     this.#destroyed = true;
     this.forsake();
+    const { socket } = this;
+    if (!socket.writableEnded || socket.writableFinished) {
+      this.#abort();
+      return;
+    }
+    // libuv refuses to reset while a shutdown is under way, and Node would lose the descriptor.
+    const abort = (): void => {
+      clearTimeout(timer);
+      socket.off("finish", abort);
+      socket.off("close", abort);
+      this.#abort();
+    };
+    const timer = setTimeout(() => socket.destroy(), SHUTDOWN_MS);
+    socket.once("finish", abort);
+    socket.once("close", abort);
+  }
+
+  #abort(): void {
     this.#below.reset();
     this.socket.destroy();
   }

@@ -335,6 +335,33 @@ for (const dialer of ["tcp", "tls", "ws", "wss"]) {
   });
 }
 
+function openSockets(): number {
+  return process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length;
+}
+
+for (const dialer of ["tcp", "tls", "ws", "wss"]) {
+  test(`${dialer}: resets in the midst of ends leave no descriptor behind`, async () => {
+    const before = openSockets();
+    const target = echoTarget();
+    const port = await target.listen();
+    const server = await startRelay({ listener: dialer, tls: files.tls });
+    const chain = chainOf([{ addr: server.address, dialer }]);
+    for (let count = 0; count < 20; count++) {
+      const stream = await chain.connect({ host: "127.0.0.1", port }, dialContext());
+      const reader = new Reader(stream);
+      await send(stream, "x");
+      stream.end();
+      if (count % 2 === 0) await reader.until(() => reader.ended);
+      if (count % 4 < 2) await new Promise((resolve) => setImmediate(resolve));
+      stream.reset();
+      await reader.until(() => reader.closed);
+    }
+    await server.close();
+    target.close();
+    await eventually(() => openSockets() <= before);
+  });
+}
+
 test("a closed chain refuses and ends what is being dialled", async () => {
   const { addr, server } = await serverOf((socket) => socket.resume());
   const chain: Chain = chainOf([{ addr, dialer: "tls" }]);

@@ -1,0 +1,227 @@
+/** Several hops, several nodes, and the ways to the first one. */
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
+import * as assert from "uvu/assert";
+import { buildChain } from "../../src/chain/chain.ts";
+import { Hop } from "../../src/chain/hop.ts";
+import { dialTcp } from "../../src/chain/socket.ts";
+import type { Chain } from "../../src/chain/types.ts";
+import type { HopConfig } from "../../src/config/model.ts";
+import { suite } from "../kit/suite.ts";
+import {
+  CertFiles,
+  Reader,
+  chainOf,
+  dialContext,
+  echoTarget,
+  nodeOf,
+  pauseMs,
+  quiet,
+  send,
+  startRelay,
+} from "./world.ts";
+
+const test = suite("chain/hops");
+const files = new CertFiles();
+const target = echoTarget();
+let port = 0;
+test.before(async () => {
+  port = await target.listen();
+});
+test.after(() => {
+  files.remove();
+  target.close();
+});
+
+async function echo(chain: Chain, text: string): Promise<void> {
+  const reader = new Reader(await chain.connect({ host: "127.0.0.1", port }, dialContext()));
+  await send(reader.stream, text);
+  await reader.until(() => reader.text === text);
+  reader.stream.end();
+  await reader.until(() => reader.closed);
+  assert.is(reader.error, undefined);
+}
+
+for (const first of ["tcp", "tls", "ws", "wss"]) {
+  for (const second of ["tcp", "tls", "ws", "wss"]) {
+    test(`${first} then ${second}: bytes, ends and refusals come through both hops`, async () => {
+      const one = await startRelay({ listener: first, tls: files.tls });
+      const two = await startRelay({ listener: second, tls: files.tls });
+      const nodes = [
+        { addr: one.address, dialer: first },
+        { addr: two.address, dialer: second },
+      ];
+      const chain = chainOf(nodes);
+      await echo(chain, "x".repeat(100_000));
+      const error = await chain.connect({ host: "127.0.0.1", port: 9 }, dialContext()).then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      );
+      assert.is((error as { reason?: string }).reason, "refused");
+      assert.is((error as { party?: string }).party, "destination");
+      await one.close();
+      await two.close();
+    });
+  }
+}
+
+test("a later node that is down is a failure of the proxy side, not of the destination", async () => {
+  const one = await startRelay({});
+  const chain = chainOf([
+    { addr: one.address },
+    { addr: "127.0.0.1:9", connectorMetadata: { nodelay: true } },
+  ]);
+  const error = (await chain.connect({ host: "127.0.0.1", port }, dialContext()).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  )) as { party?: string };
+  assert.is(error.party, "proxy");
+  await one.close();
+});
+
+test("a server behind a chain dials its targets through it", async () => {
+  const inner = await startRelay({});
+  const chains = { up: chainOf([{ addr: inner.address }]) };
+  const outer = await startRelay({ chain: "up", chains });
+  await echo(chainOf([{ addr: outer.address }]), "through two");
+  await inner.close();
+  const error = await chainOf([{ addr: outer.address }])
+    .connect({ host: "127.0.0.1", port }, dialContext())
+    .then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+  assert.ok(error !== undefined, "it must never go direct");
+  await outer.close();
+});
+
+test("a server whose chain does not exist refuses to start", async () => {
+  const error = await startRelay({ chain: "nowhere" }).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  assert.is((error as { code?: string }).code, "TSGOST_ERR_CONFIG");
+});
+
+function hopOf(addrs: readonly string[], strategy: string, maxFails = 1): HopConfig {
+  return {
+    name: "hop-0",
+    nodes: addrs.map((addr, index) => nodeOf({ addr }, `n${index}`)),
+    selector: { strategy, maxFails, failTimeoutMs: 60 },
+    metadata: {},
+  };
+}
+
+test("round takes turns, fifo the first that lives, hash the same for the same destination", () => {
+  const addrs = ["a:1", "b:1", "c:1"];
+  const names = (hop: Hop, key: string, count: number): string =>
+    Array.from({ length: count }, () => hop.select(key)?.config.name).join(" ");
+  assert.is(names(new Hop(hopOf(addrs, "round")), "k", 4), "n0 n1 n2 n0");
+  const fifo = new Hop(hopOf(addrs, "fifo"));
+  assert.is(names(fifo, "k", 2), "n0 n0");
+  fifo.nodes[0]?.markFailed();
+  assert.is(names(fifo, "k", 2), "n1 n1");
+  const hash = new Hop(hopOf(addrs, "hash"));
+  assert.is(hash.select("one:1"), hash.select("one:1"));
+  assert.ok(new Hop(hopOf(addrs, "rand")).select("k") !== undefined);
+});
+
+test("failed nodes come back after their time, and when all have failed one is still tried", async () => {
+  const hop = new Hop(hopOf(["a:1", "b:1"], "fifo", 2));
+  const [first, second] = hop.nodes;
+  first?.markFailed();
+  assert.is(hop.select("k"), first, "one failure of two is none");
+  first?.markFailed();
+  assert.is(hop.select("k"), second);
+  second?.markFailed();
+  second?.markFailed();
+  assert.is(hop.select("k"), first, "never no node, which would mean direct elsewhere");
+  await pauseMs(80);
+  assert.is(hop.select("k"), first);
+  first?.markGood();
+  assert.is(first?.isFailed, false);
+});
+
+test("a hop without nodes fails the connection, never goes direct", async () => {
+  const config = { name: "c", hops: [{ name: "empty", nodes: [], metadata: {} }] };
+  const chain = buildChain(config, { log: quiet });
+  const error = await chain.connect({ host: "127.0.0.1", port }, dialContext()).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  assert.match(String(error), /no node/);
+});
+
+test("a dead node of two is passed over by the next connection", async () => {
+  const server = await startRelay({});
+  const hop = { ...hopOf(["127.0.0.1:9", server.address], "fifo"), name: "hop" };
+  const chain = buildChain({ name: "c", hops: [hop] }, { log: quiet });
+  const first = await chain.connect({ host: "127.0.0.1", port }, dialContext()).then(
+    () => "connected",
+    () => "failed",
+  );
+  assert.is(first, "failed");
+  await echo(chain, "second");
+  await server.close();
+});
+
+test("direct dials the destination itself, as the first hop only", async () => {
+  await echo(chainOf([{ addr: ":0", connector: "direct", dialer: "direct" }]), "direct");
+  assert.throws(
+    () => chainOf([{ addr: "127.0.0.1:1" }, { addr: ":0", connector: "direct", dialer: "direct" }]),
+    /first hop/,
+  );
+});
+
+test("an interface that does not exist fails the dial", async () => {
+  const server = await startRelay({});
+  for (const name of ["nope0", "192.0.2.1"]) {
+    const chain = chainOf([{ addr: server.address, metadata: { interface: name } }]);
+    const outcome = await chain
+      .connect({ host: "127.0.0.1", port }, { ...dialContext(), timeoutMs: 2000 })
+      .then(
+        () => "connected",
+        () => "failed",
+      );
+    // Loopback needs no device, as in GOST; an address that is not ours can never be bound.
+    assert.is(outcome, name === "nope0" ? "connected" : "failed", name);
+  }
+  const signal = AbortSignal.timeout(2000);
+  const dial = { host: "192.0.2.1", port: 1, device: "nope0", signal, party: "proxy" } as const;
+  const error = await dialTcp(dial).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  assert.match(String(error), /ENODEV|no such device/i);
+  await server.close();
+});
+
+test("a local address is what the node sees", async () => {
+  const seen: string[] = [];
+  const server = createServer((socket) => {
+    seen.push(socket.remoteAddress ?? "");
+    socket.destroy();
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const addr = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const chain = chainOf([{ addr, metadata: { interface: "::1,127.0.0.5!,127.0.0.6" } }]);
+  await chain.connect({ host: "127.0.0.1", port }, dialContext()).catch(() => undefined);
+  assert.equal(seen, ["127.0.0.5"]);
+  server.close();
+});
+
+test("of several addresses the one that answers is used", async () => {
+  const server = createServer((socket) => socket.destroy());
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const signal = AbortSignal.timeout(5000);
+  const { port: only } = server.address() as AddressInfo;
+  // "" is this machine, by both families; nothing listens on ::1.
+  const socket = await dialTcp({ host: "", port: only, signal, party: "proxy" });
+  assert.is(socket.remotePort, only);
+  socket.destroy();
+  server.close();
+});
+
+test.run();
