@@ -8,7 +8,7 @@ import { buildChain } from "./chain/chain.ts";
 import type { MaskFunction } from "./proto/ws.ts";
 import type { Config, ServiceConfig } from "./config/model.ts";
 import { formatIp } from "./config/net.ts";
-import { planOf } from "./config/plan.ts";
+import { mayLoop, planOf } from "./config/plan.ts";
 import { boundDevices } from "./config/start.ts";
 import { tungoOptions } from "./config/tungo.ts";
 import { configError, EXIT_OK, type TsgostError } from "./errors.ts";
@@ -96,6 +96,7 @@ async function startTungo(
   onFatal: (error: TsgostError) => void,
 ): Promise<Running> {
   const { options: tungo } = tungoOptions(service);
+  const { chain } = service.handler;
   const [{ TungoService }, { loadNative }, { Poller }, { openTungoDevice }] = await Promise.all([
     import("./serve/tungo/service.ts"),
     import("./sys/addon.ts"),
@@ -108,9 +109,20 @@ async function startTungo(
     if (native.ifIndex(name) > 0) continue;
     throw configError(place, `interface: there is no network device ${JSON.stringify(name)}`);
   }
+  if (
+    mayLoop(
+      tungo,
+      config.chains.find(({ name }) => name === chain),
+    )
+  ) {
+    log.warn(
+      "routes lead into the device, and no interface or so_mark keeps tsgost's own sockets out of " +
+        "it: give interface=DEVICE to the first -F (to -L without a chain), or exclude the server",
+      { service: service.name },
+    );
+  }
   const poller = new Poller(native);
   const serviceLog = log.child({ service: service.name, handler: "tungo" });
-  const { chain } = service.handler;
   const running = new TungoService({
     name: service.name,
     tungo,

@@ -1,7 +1,7 @@
 /** What a configuration would make, line by line, for --dry-run. Passwords are left out. */
-import type { Config, HopConfig, ServiceConfig } from "./model.ts";
-import { metaString } from "./metadata.ts";
-import { formatCidr, formatIp, subtractNet } from "./net.ts";
+import type { ChainConfig, Config, HopConfig, Metadata, ServiceConfig } from "./model.ts";
+import { metaInt, metaString } from "./metadata.ts";
+import { covers, formatCidr, formatIp, parseHostPort, parseNetwork, subtractNet } from "./net.ts";
 import type { Cidr } from "./net.ts";
 import { tungoOptions } from "./tungo.ts";
 import type { Route, TungoOptions } from "./tungo.ts";
@@ -11,6 +11,26 @@ export function effectiveRoutes(options: TungoOptions): Route[] {
   return options.routes.flatMap((route) =>
     subtractNet(route.dst, options.excludes).map((dst) => ({ ...route, dst })),
   );
+}
+
+/**
+ * Whether flows could breed flows: routes lead into the device, and sockets of our own that nothing
+ * keeps out of it (`interface`, `so_mark`) go to addresses that the routes cover.
+ */
+export function mayLoop(options: TungoOptions, chain: ChainConfig | undefined): boolean {
+  const routes = effectiveRoutes(options).map(({ dst }) => dst);
+  if (routes.length === 0) return false;
+  const [first] = chain?.hops ?? [];
+  if (first === undefined) return options.interface === undefined && options.soMark === undefined;
+  return first.nodes.some((node) => {
+    if (isBound(first.metadata) || isBound(node.metadata)) return false;
+    const server = parseNetwork(parseHostPort(node.addr)?.host ?? "");
+    return server === undefined || routes.some((route) => covers(route, server));
+  });
+}
+
+function isBound(metadata: Metadata): boolean {
+  return metaString(metadata, "interface") !== "" || metaInt(metadata, "so_mark") > 0;
 }
 
 /** One line for each device, address, route, socket and hop. */

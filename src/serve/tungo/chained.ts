@@ -15,6 +15,8 @@ import { addressText } from "../../core/core.ts";
 export interface ChainContext {
   readonly chain: Chain;
   readonly pump: Pump;
+  /** For everything until a destination is connected. */
+  readonly dialTimeoutMs: number;
   /** A flow could not be connected: for the log. */
   dialFailed(flow: FlowFacts, error: unknown): void;
 }
@@ -47,7 +49,8 @@ export class ChainedFlow implements FlowCarrier {
     this.#core = context.pump.core;
     this.#handle = flow.handle;
     const destination = { host: flow.localHost, port: flow.localPort };
-    context.chain.connect(destination, { signal: this.#dial.signal }).then(
+    const dial = { signal: this.#dial.signal, timeoutMs: context.dialTimeoutMs };
+    context.chain.connect(destination, dial).then(
       (stream) => this.#connected(stream),
       (error: unknown) => {
         if (this.#closed) return;
@@ -200,7 +203,8 @@ export class ChainedMapping implements MappingCarrier {
     this.#core = context.pump.core;
     this.#handle = flow.handle;
     this.#family = flow.family;
-    context.chain.datagrams({ signal: this.#dial.signal }).then(
+    const dial = { signal: this.#dial.signal, timeoutMs: context.dialTimeoutMs };
+    context.chain.datagrams(dial).then(
       (carrier) => this.#connected(carrier),
       (error: unknown) => {
         if (this.#closed) return;

@@ -10,7 +10,8 @@ import * as abi from "../../../assembly/abi.ts";
 import type { Core } from "../../core/core.ts";
 import type { FlowCarrier, FlowFacts } from "../../core/flow.ts";
 import type { Pump } from "../../core/pump.ts";
-import { EAGAIN, EINPROGRESS, rejectForErrno } from "./errno.ts";
+import type { DialDeadlines, Dialling } from "./deadline.ts";
+import { EAGAIN, EINPROGRESS, ETIMEDOUT, rejectForErrno } from "./errno.ts";
 import { FAILED, READABLE, WRITABLE, type Native, type Watch } from "../../sys/native.ts";
 import type { Poller } from "../../sys/poll.ts";
 
@@ -20,6 +21,7 @@ export interface DirectContext {
   readonly poller: Poller;
   readonly region: number;
   readonly pump: Pump;
+  readonly dials: DialDeadlines;
   /** SO_BINDTODEVICE and SO_MARK of the service (`interface`, `so_mark`). */
   readonly device?: string;
   readonly mark?: number;
@@ -32,7 +34,7 @@ const WANT_BYTES = 262_144;
 /** recv() calls of one readiness, so that one flow cannot keep the loop (FLOW-14). */
 const RECV_ROUNDS = 4;
 
-export class DirectFlow implements FlowCarrier {
+export class DirectFlow implements FlowCarrier, Dialling {
   readonly #context: DirectContext;
   readonly #core: Core;
   readonly #flow: FlowFacts;
@@ -72,6 +74,12 @@ export class DirectFlow implements FlowCarrier {
     this.#core.x.release(this.#handle);
   }
 
+  dialTimedOut(): void {
+    if (this.#over || this.#connected) return;
+    this.#refuse(ETIMEDOUT);
+    this.#context.pump.touch();
+  }
+
   #dial(): void {
     const { native, device, mark, poller } = this.#context;
     const { family, localBytes, localPort } = this.#flow;
@@ -88,6 +96,7 @@ export class DirectFlow implements FlowCarrier {
       }
       this.#events = WRITABLE;
       this.#watch = poller.watch(this.#fd, WRITABLE, this.#ready);
+      this.#context.dials.add(this);
     } catch (error) {
       this.#refuse((error as { errno?: number }).errno ?? 0);
     }
@@ -116,6 +125,7 @@ export class DirectFlow implements FlowCarrier {
       return;
     }
     this.#connected = true;
+    this.#context.dials.remove(this);
     this.#core.x.accept(this.#handle, this.#context.pump.now());
     this.#want(READABLE);
     // In immediate mode bytes (and the FIN) may have come before the connection stood.
@@ -202,6 +212,7 @@ export class DirectFlow implements FlowCarrier {
 
   #drop(reset: boolean): void {
     this.#over = true;
+    if (!this.#connected) this.#context.dials.remove(this);
     this.#watch?.close();
     this.#watch = undefined;
     if (this.#fd < 0) return;

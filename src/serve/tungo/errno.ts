@@ -3,12 +3,11 @@ import { constants } from "node:os";
 import * as abi from "../../../assembly/abi.ts";
 import type { Unreachable } from "../../chain/types.ts";
 
-export const { EAGAIN, EINPROGRESS, ECONNREFUSED, EMSGSIZE } = constants.errno;
+export const { EAGAIN, EINPROGRESS, ECONNREFUSED, EMSGSIZE, ETIMEDOUT } = constants.errno;
 
 const {
   EHOSTUNREACH,
   ENETUNREACH,
-  ETIMEDOUT,
   EACCES,
   EPERM,
   ENETDOWN,

@@ -20,6 +20,7 @@ import type { Native } from "../../sys/native.ts";
 import type { Poller } from "../../sys/poll.ts";
 import type { Device } from "../../tun/device.ts";
 import { ChainedFlow, ChainedMapping, type ChainContext } from "./chained.ts";
+import { DialDeadlines } from "./deadline.ts";
 import { DirectMapping } from "./direct-udp.ts";
 import { DirectFlow, type DirectContext } from "./direct.ts";
 import { EchoHost } from "./echo.ts";
@@ -60,6 +61,7 @@ export class TungoService {
   #device: Device | undefined;
   #pump: Pump | undefined;
   #echo: EchoHost | undefined;
+  #dials: DialDeadlines | undefined;
   #region = -1;
   #reopenMs = REOPEN_MS_MIN;
   #reopenTimer: NodeJS.Timeout | undefined;
@@ -99,6 +101,8 @@ export class TungoService {
   }
 
   #drop(): void {
+    this.#dials?.close();
+    this.#dials = undefined;
     this.#echo?.close();
     this.#echo = undefined;
     this.#device?.close();
@@ -141,11 +145,14 @@ export class TungoService {
   #makeRouter(pump: Pump): FlowRouter {
     const { native, poller, tungo } = this.#options;
     const chain = this.#chain;
+    const dials = new DialDeadlines(tungo.dialTimeoutMs);
+    this.#dials = dials;
     const direct: DirectContext = {
       native,
       poller,
       region: this.#region,
       pump,
+      dials,
       ...(tungo.interface === undefined ? {} : { device: tungo.interface }),
       ...(tungo.soMark === undefined ? {} : { mark: tungo.soMark }),
       dialFailed: (flow, errno) => this.#dialFailed(flow, `errno ${errno}`),
@@ -162,6 +169,7 @@ export class TungoService {
     const chained: ChainContext = {
       chain,
       pump,
+      dialTimeoutMs: tungo.dialTimeoutMs,
       dialFailed: (flow, error) => this.#dialFailed(flow, messageOf(error)),
     };
     return {
