@@ -42,7 +42,8 @@ export class Client {
     if (this.isOver) return Infinity;
     if (this.peer.state === "idle") return this.#nextUs;
     const appUs = this.peer.state === "open" ? this.#nextUs : Infinity;
-    return Math.min(this.peer.deadline(), appUs, this.#resetUs);
+    const resetUs = this.peer.isOver ? Infinity : this.#resetUs;
+    return Math.min(this.peer.deadline(), appUs, resetUs);
   }
 
   /** Lets the application act; answers the packets to send. */

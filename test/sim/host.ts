@@ -175,7 +175,10 @@ export class Host {
       if (taken < count) flow.isWritable = false;
     }
     const mayClose = plan.lastToClose !== "host" || flow.hasFin;
-    if (flow.sent === expected.length && mayClose) {
+    if (flow.sent === expected.length && mayClose && plan.hostLetsGo && flow.isWritable) {
+      // Refused while events wait to be taken: then at the next occasion.
+      if (this.#core.exports.release(handle) === 0) this.flows.delete(handle);
+    } else if (flow.sent === expected.length && mayClose) {
       flow.hasShut = true;
       this.#core.shutdown(handle);
     }

@@ -33,12 +33,16 @@ export interface ClientPlan {
   readonly lastToClose: "client" | "host" | "none";
   readonly clientResetUs: number;
   readonly hostAbortUs: number;
+  /** Instead of shutting down, the host releases the living flow: upstream is gone for good. */
+  readonly hostLetsGo: boolean;
 }
 
 export interface Scenario {
   readonly seed: number;
   /** Pools so small that flows are refused and evicted. */
   readonly isTiny: boolean;
+  /** The host's process stands still now and then, so that timers come late. */
+  readonly hasStalls: boolean;
   readonly core: CoreSetup;
   readonly up: LinkSetup;
   readonly down: LinkSetup;
@@ -47,7 +51,7 @@ export interface Scenario {
 
 /** Nobody aborts: every byte has to arrive. */
 export function isQuiet(plan: ClientPlan): boolean {
-  const hasAbort = Math.min(plan.clientResetUs, plan.hostAbortUs) !== Infinity;
+  const hasAbort = plan.hostLetsGo || Math.min(plan.clientResetUs, plan.hostAbortUs) !== Infinity;
   return plan.verdict === "accept" && !hasAbort;
 }
 
@@ -157,6 +161,7 @@ function drawClient(random: Random, index: number, core: CoreSetup, isClean: boo
     lastToClose: random.pick(["client", "host", "none"]),
     clientResetUs: !isClean && random.chance(0.15) ? random.below(4_000_000) : Infinity,
     hostAbortUs: !isClean && random.chance(0.15) ? random.below(4_000_000) : Infinity,
+    hostLetsGo: !isClean && random.chance(0.1),
   };
 }
 
@@ -170,6 +175,7 @@ export function drawScenario(seed: number): Scenario {
   return {
     seed,
     isTiny,
+    hasStalls: random.chance(0.2),
     core,
     up: drawLink(random, isHarsh, core.vnetBytes ?? 0),
     down: drawLink(random, isHarsh, core.vnetBytes ?? 0),

@@ -35,6 +35,7 @@ export class World {
   readonly #down: Link;
   readonly #hash = createHash("sha256");
   readonly #trace: ((line: string) => void) | undefined;
+  readonly #stalls: Random;
   #packets = 0;
 
   constructor(scenario: Scenario, build: Build, trace?: (line: string) => void) {
@@ -43,6 +44,7 @@ export class World {
     this.clients = scenario.clients.map((plan) => new Client(plan, this.core.nowUs));
     this.#up = new Link(new Random(scenario.seed ^ 0x5555), scenario.up);
     this.#down = new Link(new Random(scenario.seed ^ 0xaaaa), scenario.down);
+    this.#stalls = new Random(scenario.seed ^ 0x3333);
     this.#trace = trace;
     const byPort = new Map(this.clients.map((client) => [client.plan.peer.sport, client]));
     this.host = new Host(this.core, (port) => {
@@ -69,7 +71,9 @@ export class World {
         };
       }
       if (next - startUs > LIMIT_US) throw new Error(`not at an end: ${this.#open()}`);
-      this.core.nowUs = Math.max(this.core.nowUs, next);
+      const isLate = this.scenario.hasStalls && this.#stalls.chance(0.003);
+      const lateUs = isLate ? this.#stalls.between(1000, 3_000_000) : 0;
+      this.core.nowUs = Math.max(this.core.nowUs, next) + lateUs;
     }
     throw new Error(`no end after ${STEPS_MAX} steps: ${this.#open()}`);
   }
