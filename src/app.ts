@@ -116,8 +116,8 @@ async function startTungo(
     )
   ) {
     log.warn(
-      "routes lead into the device, and no interface or so_mark keeps tsgost's own sockets out of " +
-        "it: give interface=DEVICE to the first -F (to -L without a chain), or exclude the server",
+      "routes lead into the device, and no interface or so_mark keeps tsgost's own sockets out " +
+        "of it: give interface=DEVICE to the first -F (to -L without a chain), or exclude the server",
       { service: service.name },
     );
   }

@@ -8,7 +8,8 @@
  *       data(flow) { flow.write(flow.read()); },          // echo
  *       end(flow) { flow.end(); },
  *     } });
- *     const replies = stack.input([packet], nowUs);       // and stack.tick(nowUs) at stack.deadline()
+ *     const replies = stack.input([packet], nowUs);
+ *     // and stack.tick(nowUs) at stack.deadline()
  */
 import * as abi from "../assembly/abi.ts";
 import { Core, type CoreWords } from "./core/core.ts";

@@ -3,7 +3,8 @@
  * carriers of flows, and keeps one timer at the core's deadline.
  *
  * A tick: read a batch -> ingest -> events -> datagrams -> flush -> write, until the device blocks
- * or the round budget is used up (the loop then comes back by itself: readiness is level-triggered).
+ * or the round budget is used up (the loop then comes back by itself: readiness is level
+ * triggered).
  * Carriers act inside the tick; what they caused leaves with its flush. Carriers that are called
  * from elsewhere (a socket became readable, a promise settled) call `touch`, and one flush follows
  * at the end of the loop's turn.

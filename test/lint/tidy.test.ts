@@ -102,6 +102,9 @@ test("the host imports downwards", () => {
   );
 });
 
+/** Plain JavaScript that imports nothing itself: it runs wherever the facade does. */
+const PORTABLE = new Set(["@assemblyscript/loader"]);
+
 test("the facade stack.ts reaches no Node module", () => {
   const seen = new Set<string>();
   const faults: string[] = [];
@@ -111,7 +114,7 @@ test("the facade stack.ts reaches no Node module", () => {
     for (const { to, own, typeOnly, isNamed } of importsOf(path)) {
       if (typeOnly || isNamed) continue;
       if (own) visit(to, `${way} -> ${to}`);
-      else faults.push(`${way} -> ${to}`);
+      else if (!PORTABLE.has(to)) faults.push(`${way} -> ${to}`);
     }
   };
   if (filesUnder("src").includes("src/stack.ts")) visit("src/stack.ts", "src/stack.ts");
