@@ -75,13 +75,19 @@ export class TungoService {
   }
 
   start(): ServiceInfo {
-    this.#device = this.#options.openDevice(false);
-    this.#startCore(this.#device);
+    const device = this.#options.openDevice(false);
+    this.#device = device;
+    try {
+      this.#startCore(device);
+    } catch (error) {
+      this.#drop();
+      throw error;
+    }
     return {
       name: this.#options.name,
-      device: this.#device.name,
+      device: device.name,
       addresses: this.#options.tungo.nets.map(formatCidr),
-      mtu: this.#device.mtu,
+      mtu: device.mtu,
     };
   }
 
