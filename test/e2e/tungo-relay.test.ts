@@ -1,4 +1,7 @@
 /** `tsgost tungo -F relay+wss://…` to a tsgost server: traffic, and what goes wrong on the way. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import * as assert from "uvu/assert";
 import {
   canRun,
@@ -9,6 +12,7 @@ import {
   RELAY_URL,
   Scene,
   skipReason,
+  TUNGO,
   type Tsgost,
 } from "../kit/netns.ts";
 import { PORT } from "../kit/servers.ts";
@@ -21,6 +25,7 @@ test.timeout(120_000);
 
 let scene: Scene;
 let relay: Tsgost;
+const folder = mkdtempSync(join(tmpdir(), "tsgost-relay-"));
 
 test.before(async () => {
   scene = await Scene.open();
@@ -29,6 +34,7 @@ test.before(async () => {
 });
 test.after(async () => {
   await scene?.close();
+  rmSync(folder, { recursive: true });
 });
 
 registerTraffic(test, () => scene);
@@ -51,7 +57,7 @@ test("connections to the server leave by the outer interface, none by the TUN", 
 });
 
 test("a server killed under many flows: all are reset at once, and it works again after", async () => {
-  const flows = 300;
+  const flows = 1_000;
   const [host] = HOSTS;
   assert.is(await scene.client("holdOpen", host, PORT.echo, flows), flows);
   await relay.process.signal("SIGKILL");
@@ -148,6 +154,19 @@ test("relay without authentication on loopback does not warn", async () => {
   await scene.stopAll();
   const server = await scene.relay("-L", "relay+wss://127.0.0.1:443");
   assert.equal(logged(server, /"level":"warn"/), []);
+});
+
+test("users and passwords can come from the environment and from a file", async () => {
+  await scene.stopAll();
+  const { gateway, internet } = scene.world;
+  const file = join(folder, "auth");
+  writeFileSync(file, "# who may\nmira secret\n", { mode: 0o600 });
+  relay = await scene.start(internet, ["-L", `relay+wss://${PLACES.relay}:443?authFile=${file}`]);
+  const env = { TSGOST_AUTH_E2E: "mira:secret" };
+  const args = ["-F", `relay+wss://${PLACES.relay}:443?authEnv=e2e`];
+  await scene.start(gateway, [...TUNGO, ...args], { env });
+  const load = { hosts: HOSTS, port: PORT.duplex, flows: 4, maxBytes: 100_000 };
+  assert.equal(await scene.client("duplexFlows", load), { good: 4, errors: [] });
 });
 
 test("GOST's form of the command carries traffic, too", async () => {
