@@ -36,7 +36,7 @@ export function takeAck(tcb: Tcb, seg: Segment): bool {
   const isDuplicate = !isAdvance && isDuplicateAck(tcb, seg);
   if (isAdvance) advance(tcb, seg);
   else if (isDuplicate) onDuplicateAck(tcb);
-  takeWindow(tcb, seg);
+  takeWindow(tcb, seg, isAdvance);
   tcb.persists = 0;
   if (hasNews || isDuplicate) detectLoss(tcb);
   return isAdvance ? afterAck(tcb) : true;
@@ -64,12 +64,17 @@ function advance(tcb: Tcb, seg: Segment): void {
   else tcb.rtxAt = NEVER;
 }
 
-/** Takes the window from segments that are newer than the last one it came from (TCP-66). */
-export function takeWindow(tcb: Tcb, seg: Segment): void {
+/**
+ * Takes the window from segments that are newer than the last one it came from (TCP-66). An ACK that
+ * advances is newer whatever its sequence number: it may fill a hole, behind segments that arrived
+ * before it, and the window that they told would then reach too far from the new SND.UNA.
+ */
+function takeWindow(tcb: Tcb, seg: Segment, isAdvance: bool): void {
   if (seqLt(seg.ack, tcb.sndUna)) return;
-  const isNewer = seqLt(tcb.sndWl1, seg.seq) || tcb.sndWl1 == seg.seq;
-  if (!isNewer) return;
-  if (tcb.sndWl1 == seg.seq && seqLt(seg.ack, tcb.sndWl2)) return;
+  if (!isAdvance) {
+    if (seqLt(seg.seq, tcb.sndWl1)) return;
+    if (tcb.sndWl1 == seg.seq && seqLt(seg.ack, tcb.sndWl2)) return;
+  }
   tcb.sndWnd = seg.wnd << tcb.sndScale;
   tcb.sndWl1 = seg.seq;
   tcb.sndWl2 = seg.ack;

@@ -18,6 +18,7 @@ interface HostFlow {
   hasShut: boolean;
   /** Aborted or rejected: nothing is left to do but to hear that it closed. */
   isGivenUp: boolean;
+  isLeaving: boolean;
   got: number;
   sent: number;
   readUs: number;
@@ -87,6 +88,7 @@ export class Host {
       hasFin: false,
       hasShut: false,
       isGivenUp: false,
+      isLeaving: false,
       got: 0,
       sent: 0,
       readUs: 0,
@@ -102,7 +104,7 @@ export class Host {
 
   #deadlineOf(flow: HostFlow): number {
     const { plan } = flow.client;
-    if (flow.isGivenUp) return Infinity;
+    if (flow.isGivenUp || flow.isLeaving) return Infinity;
     const abortUs = flow.openedUs + plan.hostAbortUs;
     if (!flow.isDecided) {
       return plan.verdict === "never" ? abortUs : Math.min(abortUs, flow.openedUs + plan.dialUs);
@@ -123,7 +125,8 @@ export class Host {
   #act(handle: number, flow: HostFlow): void {
     const core = this.#core;
     const { plan } = flow.client;
-    if (flow.isGivenUp) return;
+    if (flow.isLeaving) this.#letGo(handle, flow);
+    if (flow.isGivenUp || flow.isLeaving) return;
     if (core.nowUs >= flow.openedUs + plan.hostAbortUs) {
       core.abort(handle);
       flow.isGivenUp = true;
@@ -175,12 +178,16 @@ export class Host {
       if (taken < count) flow.isWritable = false;
     }
     const mayClose = plan.lastToClose !== "host" || flow.hasFin;
-    if (flow.sent === expected.length && mayClose && plan.hostLetsGo && flow.isWritable) {
-      // Refused while events wait to be taken: then at the next occasion.
-      if (this.#core.exports.release(handle) === 0) this.flows.delete(handle);
-    } else if (flow.sent === expected.length && mayClose) {
+    if (flow.sent === expected.length && mayClose) {
       flow.hasShut = true;
       this.#core.shutdown(handle);
+      if (plan.hostLetsGo) this.#letGo(handle, flow);
     }
+  }
+
+  /** Releases a flow that was shut down; refused while its events wait to be taken. */
+  #letGo(handle: number, flow: HostFlow): void {
+    flow.isLeaving = true;
+    if (this.#core.exports.release(handle) === 0) this.flows.delete(handle);
   }
 }
