@@ -33,7 +33,8 @@ export function checkAckRange(tcb: Tcb, seg: Segment): bool {
 export function takeAck(tcb: Tcb, seg: Segment): bool {
   const hasNews = tcb.has(F_SACK) && seg.options.sackCount != 0 && takeSacks(tcb, seg);
   const isAdvance = seqGt(seg.ack, tcb.sndUna);
-  const isDuplicate = !isAdvance && isDuplicateAck(tcb, seg);
+  // With SACK, a duplicate ACK is one that tells of bytes unknown before (RFC 6675 §2).
+  const isDuplicate = !isAdvance && (tcb.has(F_SACK) ? hasNews : isDuplicateAck(tcb, seg));
   if (isAdvance) advance(tcb, seg);
   else if (isDuplicate) onDuplicateAck(tcb);
   takeWindow(tcb, seg, isAdvance);

@@ -38,9 +38,12 @@ export function initCongestion(tcb: Tcb): void {
   settle(tcb);
 }
 
-/** No recovery: the numbers stay near SND.UNA, so that comparisons never wrap. */
+/**
+ * No recovery: the numbers stay near SND.UNA, so that comparisons never wrap. A recovery that is
+ * just over leaves `recover` at SND.UNA (see `mayTrustDuplicates`).
+ */
 function settle(tcb: Tcb): void {
-  tcb.recover = tcb.sndUna;
+  tcb.recover = tcb.sndUna - 1;
   tcb.highRxt = tcb.sndUna;
   tcb.lostEdge = tcb.sndUna;
 }
@@ -94,6 +97,15 @@ function leaveRecovery(tcb: Tcb): void {
   tcb.dupAcks = 0;
   if (!tcb.has(F_SACK)) tcb.sackedBytes = 0;
   settle(tcb);
+  tcb.recover = tcb.sndUna;
+}
+
+/**
+ * RFC 6582 §3.2, step 1: without SACK, duplicate ACKs right after a recovery may be the answers to
+ * what was retransmitted for nothing.
+ */
+function mayTrustDuplicates(tcb: Tcb): bool {
+  return tcb.has(F_SACK) || seqGt(tcb.sndUna, tcb.recover);
 }
 
 /** RFC 5681 §3.1, by bytes; only while the window is used (RFC 7661 §4.3 in spirit). */
@@ -129,7 +141,7 @@ function countDuplicates(tcb: Tcb): void {
 export function detectLoss(tcb: Tcb): void {
   if (tcb.flight == 0) return;
   let edge = tcb.has(F_SACK) ? lossEdge(tcb) : tcb.sndUna;
-  if (tcb.dupAcks >= DUP_ACKS) {
+  if (tcb.dupAcks >= DUP_ACKS && mayTrustDuplicates(tcb)) {
     edge = seqMax(edge, tcb.sndUna + min(tcb.sndMss, tcb.flight));
   }
   // The answer to a tail loss probe says that all before it is lost (RFC 8985 §7.4).

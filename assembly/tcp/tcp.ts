@@ -17,6 +17,7 @@
  */
 import {
   CLOSE_HOST,
+  CONNECT_IMMEDIATE,
   DROP_TCP_FLAGS,
   ERR_RANGE,
   ERR_STALE,
@@ -165,7 +166,7 @@ export function tcpAccept(handle: u32): i32 {
     acceptFlow(tcb);
     return 0;
   }
-  return isAlive(tcb) && <u32>tcb.mode != 0 ? 0 : ERR_STATE;
+  return isAlive(tcb) && <u32>tcb.mode == CONNECT_IMMEDIATE ? 0 : ERR_STATE;
 }
 
 /** `how` is REJECT_RST … REJECT_PROHIBITED. 0, ERR_STALE, ERR_RANGE, ERR_STATE. */

@@ -1,10 +1,16 @@
 /**
  * The user calls of RFC 9293 §3.10 as the host makes them: CLOSE of our direction, ABORT, and the
- * end of its interest. RECEIVE and SEND are in api.ts.
+ * end of its interest.
  */
 import { CLOSE_HOST, ERR_STATE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_FIN_WAIT_1 } from "../layout";
-import { GAUGE_UNRELEASED, REJECT_DROP, REJECT_RST, TCP_LAST_ACK, TCP_PENDING } from "../layout";
-import { gauge, setGauge } from "../mem/stats";
+import {
+  GAUGE_UNRELEASED,
+  REJECT_RST,
+  STAT_FLOWS_CLOSED,
+  TCP_LAST_ACK,
+  TCP_PENDING,
+} from "../layout";
+import { count, gauge, setGauge } from "../mem/stats";
 import { isQueued } from "../flow/events";
 import { retireHandle } from "../flow/flow";
 import { abandonFlow, freeBuffers, isAlive, resetFlow } from "./close";
@@ -40,16 +46,20 @@ export function abortFlow(tcb: Tcb): void {
 }
 
 /**
- * The host lets go of the record. Of a connection that lives, it says that upstream is gone for
- * good: what is queued still goes out, unless bytes of the client are lost by it (RFC 9293 §3.6.1).
+ * The host lets go of the record: after EV_CLOSED, or after `shutdown`, when upstream is gone for
+ * good. Then what is queued still goes out, unless bytes of the client are lost by it (RFC 9293
+ * §3.6.1), and no event follows. ERR_STATE: neither, or there are events that were not taken.
  */
 export function releaseFlow(tcb: Tcb): i32 {
-  // Its last events were not taken yet.
   if (isQueued(tcb.ptr)) return ERR_STATE;
+  const isLiving = isAlive(tcb) || tcb.has(F_DRAINING);
+  if (isLiving && !tcb.has(F_SHUT)) return ERR_STATE;
   if (isAlive(tcb)) {
     orphan(tcb);
   } else {
-    if (!tcb.has(F_DRAINING)) setGauge(GAUGE_UNRELEASED, gauge(GAUGE_UNRELEASED) - 1);
+    if (tcb.has(F_DRAINING)) count(STAT_FLOWS_CLOSED);
+    else setGauge(GAUGE_UNRELEASED, gauge(GAUGE_UNRELEASED) - 1);
+    tcb.unset(F_DRAINING);
     freeBuffers(tcb);
   }
   tcb.set(F_RELEASED);
@@ -60,15 +70,6 @@ export function releaseFlow(tcb: Tcb): i32 {
 
 function orphan(tcb: Tcb): void {
   tcb.set(F_ORPHAN);
-  const isPending = <u32>tcb.state == TCP_PENDING;
-  if (isPending) {
-    rejectFlow(tcb, REJECT_DROP, CLOSE_HOST);
-    return;
-  }
-  if (tcb.rcvBytes != 0) {
-    resetFlow(tcb, CLOSE_HOST);
-    return;
-  }
-  if (!tcb.has(F_SHUT)) shutFlow(tcb);
-  armOrphan(tcb);
+  if (tcb.rcvBytes != 0) resetFlow(tcb, CLOSE_HOST);
+  else armOrphan(tcb);
 }
