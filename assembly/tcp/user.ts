@@ -46,14 +46,12 @@ export function abortFlow(tcb: Tcb): void {
 }
 
 /**
- * The host lets go of the record: after EV_CLOSED, or after `shutdown`, when upstream is gone for
- * good. Then what is queued still goes out, unless bytes of the client are lost by it (RFC 9293
- * §3.6.1), and no event follows. ERR_STATE: neither, or there are events that were not taken.
+ * The host lets go of the record. Of a connection that lives, it says that upstream is gone for
+ * good: what is queued and a FIN still go out, unless bytes of the client are lost by it (RFC 9293
+ * §3.6.1), and no event follows. ERR_STATE: it has to decide on the SYN, or to take events first.
  */
 export function releaseFlow(tcb: Tcb): i32 {
-  if (isQueued(tcb.ptr)) return ERR_STATE;
-  const isLiving = isAlive(tcb) || tcb.has(F_DRAINING);
-  if (isLiving && !tcb.has(F_SHUT)) return ERR_STATE;
+  if (<u32>tcb.state == TCP_PENDING || isQueued(tcb.ptr)) return ERR_STATE;
   if (isAlive(tcb)) {
     orphan(tcb);
   } else {
@@ -70,6 +68,10 @@ export function releaseFlow(tcb: Tcb): i32 {
 
 function orphan(tcb: Tcb): void {
   tcb.set(F_ORPHAN);
-  if (tcb.rcvBytes != 0) resetFlow(tcb, CLOSE_HOST);
-  else armOrphan(tcb);
+  if (tcb.rcvBytes != 0) {
+    resetFlow(tcb, CLOSE_HOST);
+    return;
+  }
+  if (!tcb.has(F_SHUT)) shutFlow(tcb);
+  armOrphan(tcb);
 }
