@@ -1,7 +1,7 @@
 /**
  * A chain: hops of nodes, travelled for each connection. The first node is dialled with a socket of
- * ours (device, mark), each further one through the connector of the node before; the last connector
- * asks for the destination.
+ * ours (device, mark), each further one through the connector of the node before; the last
+ * connector asks for the destination.
  *
  * Fails closed: whatever is missing (a node, an unknown scheme, a device) fails the connection or
  * the start; nothing ever goes direct unless a node says `direct`.

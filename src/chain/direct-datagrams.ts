@@ -1,6 +1,6 @@
 /**
- * Datagrams without a proxy: one socket a family, made at first use. Bound to a device or mark it is
- * the addon's, handed to Node.
+ * Datagrams without a proxy: one socket a family, made at first use. Bound to a device or mark it
+ * is the addon's, handed to Node.
  */
 import { type Socket, createSocket } from "node:dgram";
 import { isIP } from "node:net";

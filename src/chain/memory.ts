@@ -1,6 +1,6 @@
 /**
- * What a chain remembers of a node while it runs: how far away it is, what its server is able to do,
- * and the TLS settings made from its configuration. One object a node, made with the chain.
+ * What a chain remembers of a node while it runs: how far away it is, what its server is able to
+ * do, and the TLS settings made from its configuration. One object a node, made with the chain.
  */
 import type { SecureContext } from "node:tls";
 

@@ -1,7 +1,7 @@
 /**
- * Datagrams through a relay server. One association (0x82) carries a whole mapping, so that it stays
- * endpoint-independent. A server that does not offer associations (GOST without `bind=true`) gets
- * one CONNECT per destination; that is remembered for a while and logged once.
+ * Datagrams through a relay server. One association (0x82) carries a whole mapping, so that it
+ * stays endpoint-independent. A server that does not offer associations (GOST without `bind=true`)
+ * gets one CONNECT per destination; that is remembered for a while and logged once.
  *
  * Bounds: what waits for a transport, bytes and counts, and the number of destinations; what goes
  * beyond is dropped, as a network would.

@@ -1,7 +1,7 @@
 /**
- * A relay transport that begins with the server's reply. It reads the reply on its own; what follows
- * is the destination's. `reply` settles when it came, so that a connector can wait for it as long
- * as it likes and then go on with the stream all the same (relay protocol, late replies).
+ * A relay transport that begins with the server's reply. It reads the reply on its own; what
+ * follows is the destination's. `reply` settles when it came, so that a connector can wait for it
+ * as long as it likes and then go on with the stream all the same (relay protocol, late replies).
  */
 import { HeadReader, type RelayReply, STATUS_OK, parseReply } from "../proto/relay.ts";
 import { ChainError, asChainError } from "./errors.ts";

@@ -197,7 +197,8 @@ function checkPin(socket: TLSSocket, tls: ClientTls, node: NodeConfig): void {
     .update(key ?? "")
     .digest();
   if (key !== undefined && timingSafeEqual(hash, tls.pin)) return;
-  const message = `${node.addr}: the server's public key is not the pinned one; it is sha256/${hash.toString("base64")}`;
+  const seen = `sha256/${hash.toString("base64")}`;
+  const message = `${node.addr}: the server's public key is not the pinned one; it is ${seen}`;
   throw new ChainError(message, { reason: "protocol", party: "proxy" });
 }
 

@@ -49,7 +49,9 @@ export interface UpStream {
 }
 
 export interface DatagramHandler {
-  /** A datagram from `address` (16 bytes, IPv4 in the first four) and port; valid during the call. */
+  /**
+   * A datagram from `address` (16 bytes, IPv4 in the first four) and port; valid during the call.
+   */
   message(data: Uint8Array, source: Endpoint): void;
   /** A destination failed; the carrier lives on. */
   unreachable?(destination: Endpoint, reason: Unreachable): void;
@@ -65,7 +67,10 @@ export interface Endpoint {
 /** Carries datagrams of one UDP mapping. */
 export interface UpDatagrams {
   attach(handler: DatagramHandler): void;
-  /** False if the carrier's queue is full and the datagram was dropped. Data is copied or sent at once. */
+  /**
+   * False if the carrier's queue is full and the datagram was dropped. Data is copied or sent at
+   * once.
+   */
   send(data: Uint8Array, destination: Endpoint): boolean;
   close(): void;
 }

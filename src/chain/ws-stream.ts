@@ -3,8 +3,8 @@
  * message; payload is not copied, a client masks it in place.
  *
  * Ends: `end` ends the transport's write side without a Close frame, because a Close would end both
- * directions at GOST. Who ends second sends Close 1000 before. A received Close is answered and ends
- * the stream. A protocol error is answered with its code and resets the transport.
+ * directions at GOST. Who ends second sends Close 1000 before. A received Close is answered and
+ * ends the stream. A protocol error is answered with its code and resets the transport.
  *
  * A peer that was killed ends its connections with FIN as if they were half-closed. Two tsgost tell
  * each other who they are with an unsolicited Pong, which everybody else ignores (RFC 6455 §5.5.3),

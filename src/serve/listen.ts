@@ -1,5 +1,6 @@
 /**
- * Listeners tcp, tls, ws and wss: accept, do the handshakes within a deadline, hand over Transports.
+ * Listeners tcp, tls, ws and wss: accept, do the handshakes within a deadline, hand over
+ * Transports.
  *
  * Bounds: connections in all, connections whose handshake is not done (they count against
  * slow-loris clients), and a deadline for the handshakes together.

@@ -46,7 +46,7 @@ function oneWay(from: UpStream, to: UpStream, closed: () => void): void {
       to.end();
     },
     close: (error) => {
-      // Without an end before it, a close cuts the stream off: the other side must not take it for one.
+      // Without an end before it, a close cuts the stream off: that must not pass for an end.
       if (error !== undefined || !hasEnded) to.reset();
       closed();
     },

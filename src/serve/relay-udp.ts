@@ -13,6 +13,7 @@ import { openDirectDatagrams, openUdp } from "../chain/direct-datagrams.ts";
 import { resolveHost } from "../chain/socket.ts";
 import type { Chain, Endpoint, Transport, UpDatagrams } from "../chain/types.ts";
 import { joinHostPort } from "../config/net.ts";
+import { messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import {
   AssociatedReader,
@@ -341,9 +342,8 @@ class AssociationSocket implements UpDatagrams {
       this.#names.set(host, { address, untilMs: performance.now() + NAME_LIFE_MS });
       this.#sendTo(data, address, port);
     } catch (error) {
-      this.#log.once(`udp name ${host}`, 60_000, {
-        message: `UDP to "${host}" dropped: ${error instanceof Error ? error.message : "no address"}`,
-      });
+      const message = `UDP to "${host}" dropped: ${messageOf(error)}`;
+      this.#log.once(`udp name ${host}`, 60_000, { message });
     } finally {
       this.#lookups--;
     }

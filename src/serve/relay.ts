@@ -5,8 +5,8 @@
  * cause; malformed requests are answered; half-closes and resets go through; UDP sockets end when
  * idle, survive refusals and cut nothing.
  *
- * A connection: request (deadline) -> authentication -> dial (deadline; the client's going away ends
- * it) -> OK -> pipe until both ends are closed.
+ * A connection: request (deadline) -> authentication -> dial (deadline; the client's going away
+ * ends it) -> OK -> pipe until both ends are closed.
  */
 import { ChainError, asChainError } from "../chain/errors.ts";
 import { SocketStream } from "../chain/socket-stream.ts";
@@ -130,8 +130,8 @@ export class RelayHandler {
     if (this.#authenticate !== undefined || this.#context.isLoopback) return;
     if ((this.#service.forwarder?.nodes.length ?? 0) > 0) return;
     this.#context.log.warn(
-      `${this.#service.addr}: relay without authentication: everybody who reaches this address can ` +
-        "use it as a proxy; use relay://USER:PASSWORD@… or auth.file",
+      `${this.#service.addr}: relay without authentication: everybody who reaches this address ` +
+        "can use it as a proxy; use relay://USER:PASSWORD@… or auth.file",
     );
   }
 

@@ -1,4 +1,6 @@
-/** What goes wrong on the way: truthful reasons, one log line with a remedy, nothing left behind. */
+/**
+ * What goes wrong on the way: truthful reasons, one log line with a remedy, nothing left behind.
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { type Server, type Socket, type AddressInfo, createServer } from "node:net";
@@ -115,7 +117,8 @@ const GARBAGE: [string, string, RegExp][] = [
 ];
 
 for (const [dialer, text, pattern] of GARBAGE) {
-  test(`${dialer}: a peer that says ${JSON.stringify(text.slice(0, 24))} is told as what it is`, async () => {
+  const said = JSON.stringify(text.slice(0, 24));
+  test(`${dialer}: a peer that says ${said} is told as what it is`, async () => {
     const log = new MemoryLog();
     const { addr, server } = await serverOf((socket) => {
       socket.once("data", () => socket.end(text, "latin1"));

@@ -65,7 +65,7 @@ for (const first of ["tcp", "tls", "ws", "wss"]) {
   }
 }
 
-test("a later node that is down is a failure of the proxy side, not of the destination", async () => {
+test("a later node that is down is the proxy's failure, not the destination's", async () => {
   const one = await startRelay({});
   const chain = chainOf([
     { addr: one.address },
@@ -126,7 +126,7 @@ test("round takes turns, fifo the first that lives, hash the same for the same d
   assert.ok(new Hop(hopOf(addrs, "rand")).select("k") !== undefined);
 });
 
-test("failed nodes come back after their time, and when all have failed one is still tried", async () => {
+test("failed nodes come back in time, and when all have failed one is tried", async () => {
   const hop = new Hop(hopOf(["a:1", "b:1"], "fifo", 2));
   const [first, second] = hop.nodes;
   first?.markFailed();

@@ -101,7 +101,7 @@ test("caFile without secure verifies the chain but not the name", async () => {
   other.remove();
 });
 
-test("a pin passes its key and fails every other one, told with the key that was seen", async () => {
+test("a pin passes its key and fails every other, telling what was seen", async () => {
   const log = new MemoryLog();
   assert.is(await tryWith({ pin: pinOf(files) }, log), undefined);
   assert.is(log.find(/not verified/).length, 0);

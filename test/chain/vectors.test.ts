@@ -1,4 +1,6 @@
-/** GOST's wire vectors of its connector and dialer: our chain must say the same, deviations aside. */
+/**
+ * GOST's wire vectors of its connector and dialer: our chain must say the same, deviations aside.
+ */
 import { once } from "node:events";
 import { type AddressInfo, type Socket, createServer } from "node:net";
 import * as assert from "uvu/assert";

@@ -1,6 +1,6 @@
 /**
- * The wire vectors of fixtures/vectors: loading, the tokens in their texts, and what deviations.json
- * replaces. README.md there explains the form.
+ * The wire vectors of fixtures/vectors: loading, the tokens in their texts, and what
+ * deviations.json replaces. README.md there explains the form.
  */
 import { readFileSync } from "node:fs";
 import { OP_CLOSE, FrameDecoder } from "../../src/proto/ws.ts";

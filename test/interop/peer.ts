@@ -1,4 +1,6 @@
-/** A real gost as a child process, and what the checks need around it: ports, targets, the table. */
+/**
+ * A real gost as a child process, and what the checks need around it: ports, targets, the table.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
@@ -132,7 +134,8 @@ export class Table {
     const row = { ...where, check, ok, note };
     this.rows.push(row);
     const cells = [row.pair.padEnd(15), row.transport.padEnd(5), row.options.padEnd(26)];
-    console.log(`${ok ? "✓" : "✗"} ${cells.join(" ")} ${check}${note === "" ? "" : `: ${note}`}`);
+    const told = note === "" ? check : `${check}: ${note}`;
+    console.log(`${ok ? "✓" : "✗"} ${cells.join(" ")} ${told}`);
   }
 
   get failed(): number {

@@ -60,6 +60,8 @@ const ENTRIES = [
   "test/run.ts",
   "test/sim/run.ts",
   "test/interop/run.ts",
+  // A process of its own, started by path.
+  "test/chain/relay-child.ts",
 ];
 
 function none(faults: readonly string[]): void {

@@ -1,4 +1,6 @@
-/** The relay codec: shapes of the specification, every split and truncation, and lengths that lie. */
+/**
+ * The relay codec: shapes of the specification, every split and truncation, and lengths that lie.
+ */
 import * as assert from "uvu/assert";
 import { decodeAddress, encodeAddress, ipBytes, ipText } from "../../src/proto/address.ts";
 import {

@@ -1,4 +1,6 @@
-/** Listeners under hostile clients: limits of time, bytes and numbers; addresses; independent peers. */
+/**
+ * Listeners under hostile clients: limits of time, bytes and numbers; addresses; independent peers.
+ */
 import { once } from "node:events";
 import { type Socket, connect } from "node:net";
 import { connect as connectTls } from "node:tls";

@@ -123,7 +123,7 @@ test("datagrams of every size up to the largest come back whole, empty ones are 
     assert.is(carrier.send(Buffer.alloc(65_536), to(one)), false);
   }));
 
-test("a server without bind gets one CONNECT a destination, told once, for all carriers", async () => {
+test("a server without bind gets one CONNECT a destination, told once", async () => {
   const refusing = { addr: "0.0.0.0:0" };
   const server = await startRelay(refusing);
   const addr = server.address.replace("0.0.0.0", "127.0.0.1");
