@@ -15,6 +15,7 @@ import { joinHostPort, parseHostPort } from "../config/net.ts";
 import { configError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { MaskFunction } from "../proto/ws.ts";
+import { Deadline } from "./deadline.ts";
 import { openDirectDatagrams } from "./direct-datagrams.ts";
 import { ChainError, abortError, asChainError } from "./errors.ts";
 import { Hop, type HopNode } from "./hop.ts";
@@ -71,7 +72,15 @@ class HopChain implements Chain {
   }
 
   async connect(destination: Endpoint, context: DialContext): Promise<UpStream> {
-    const signal = this.#signal(context);
+    const limit = this.#limit(context);
+    try {
+      return await this.#connect(destination, limit.signal);
+    } finally {
+      limit.end();
+    }
+  }
+
+  async #connect(destination: Endpoint, signal: AbortSignal): Promise<UpStream> {
     const legs = this.#route(destination);
     const last = legs[legs.length - 1];
     if (last?.connector === undefined) {
@@ -97,13 +106,15 @@ class HopChain implements Chain {
       const message = `connector ${last.connector.scheme} of ${last.node.config.name} has no UDP`;
       throw new ChainError(message, { reason: "prohibited", party: "proxy" });
     }
-    const open = (signal: AbortSignal): Promise<Transport> =>
-      this.#travel(legs, AbortSignal.any([signal, this.#closed.signal]));
-    const nodeContext = this.#nodeContext(last, this.#signal(context), false);
+    const open = (signal: AbortSignal): Promise<Transport> => this.#travel(legs, signal);
+    const limit = this.#limit(context);
+    const nodeContext = this.#nodeContext(last, limit.signal, false);
     try {
       return await last.connector.datagrams(open, last.node.config, nodeContext);
     } catch (error) {
       throw this.#failed(error, last);
+    } finally {
+      limit.end();
     }
   }
 
@@ -125,9 +136,8 @@ class HopChain implements Chain {
     );
   }
 
-  #signal(context: DialContext): AbortSignal {
-    const limit = AbortSignal.timeout(context.timeoutMs ?? TOTAL_MS);
-    return AbortSignal.any([context.signal, this.#closed.signal, limit]);
+  #limit(context: DialContext): Deadline {
+    return new Deadline(context.timeoutMs ?? TOTAL_MS, [context.signal, this.#closed.signal]);
   }
 
   /** One node a hop; throws if a hop has none. */
@@ -157,28 +167,12 @@ class HopChain implements Chain {
       let before: Leg | undefined;
       for (const leg of legs) {
         current = leg;
-        const dialMs = metaDurationMs(leg.node.config.metadata, "dialTimeout", DIAL_MS);
-        const signal = AbortSignal.any([outer, AbortSignal.timeout(Math.max(1, dialMs))]);
-        if (leg.connector !== undefined && leg.dialer !== undefined) {
-          const address = addressOf(leg);
-          transport =
-            transport === undefined || before?.connector === undefined
-              ? await this.#dialFirst(before ?? leg, address, signal, "proxy", leg)
-              : await before.connector.connect(
-                  transport,
-                  before.node.config,
-                  address,
-                  this.#nodeContext(before, signal, true),
-                );
-          const nodeContext = this.#nodeContext(leg, signal, true);
-          transport = await leg.dialer.handshake(transport, leg.node.config, nodeContext);
-          leg.node.markGood();
-        }
+        transport = await this.#step(transport, before, leg, outer);
         before = leg;
       }
     } catch (error) {
       transport?.reset();
-      if (outer.aborted && !(outer.reason instanceof DOMException)) {
+      if (outer.aborted && !isTimeout(outer.reason)) {
         throw abortError(outer, "proxy", `chain ${this.name}`);
       }
       current?.node.markFailed();
@@ -186,6 +180,43 @@ class HopChain implements Chain {
     }
     if (transport === undefined) throw new Error("a route without nodes was travelled");
     return transport;
+  }
+
+  /** From the node before (undefined: from here) to `leg`, handshake included. */
+  async #step(
+    transport: Transport | undefined,
+    before: Leg | undefined,
+    leg: Leg,
+    outer: AbortSignal,
+  ): Promise<Transport | undefined> {
+    const { dialer, connector, node } = leg;
+    if (connector === undefined || dialer === undefined) return transport;
+    const dialMs = metaDurationMs(node.config.metadata, "dialTimeout", DIAL_MS);
+    const limit = new Deadline(Math.max(1, dialMs), [outer]);
+    const { signal } = limit;
+    try {
+      const address = addressOf(leg);
+      const raw =
+        transport === undefined || before?.connector === undefined
+          ? await this.#dialFirst(before ?? leg, address, signal, "proxy", leg)
+          : await before.connector.connect(
+              transport,
+              before.node.config,
+              address,
+              this.#nodeContext(before, signal, true),
+            );
+      try {
+        const nodeContext = this.#nodeContext(leg, signal, true);
+        const stream = await dialer.handshake(raw, node.config, nodeContext);
+        node.markGood();
+        return stream;
+      } catch (error) {
+        raw.reset();
+        throw error;
+      }
+    } finally {
+      limit.end();
+    }
   }
 
   /** A socket of ours to `address`, by the device and mark of `by`. */
@@ -231,6 +262,10 @@ class HopChain implements Chain {
     }
     return failure;
   }
+}
+
+function isTimeout(reason: unknown): boolean {
+  return reason instanceof Error && reason.name === "TimeoutError";
 }
 
 function addressOf(leg: Leg): Endpoint {

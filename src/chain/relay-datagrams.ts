@@ -18,6 +18,7 @@ import {
   encodeDatagram,
 } from "../proto/relay-udp.ts";
 import { CMD_BIND, NETWORK_UDP, encodeRequest } from "../proto/relay.ts";
+import { Deadline } from "./deadline.ts";
 import { ChainError, abortError, asChainError } from "./errors.ts";
 import { nodeAuth, relayConnect, replyError } from "./relay.ts";
 import { ReplyStream } from "./reply-stream.ts";
@@ -245,7 +246,8 @@ class ConnectDatagrams implements UpDatagrams {
   }
 
   async #dial(key: string, lane: Lane): Promise<void> {
-    const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(DESTINATION_DIAL_MS)]);
+    const limit = new Deadline(DESTINATION_DIAL_MS, [this.#stop.signal]);
+    const { signal } = limit;
     const { destination } = lane;
     try {
       const raw = await this.#open(signal);
@@ -262,6 +264,8 @@ class ConnectDatagrams implements UpDatagrams {
       if (this.#lanes.get(key) !== lane) return;
       this.#lanes.delete(key);
       this.#tell(lane, error);
+    } finally {
+      limit.end();
     }
   }
 

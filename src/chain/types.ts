@@ -49,9 +49,7 @@ export interface UpStream {
 }
 
 export interface DatagramHandler {
-  /**
-   * A datagram from `address` (16 bytes, IPv4 in the first four) and port; valid during the call.
-   */
+  /** A datagram and where it came from; valid during the call. */
   message(data: Uint8Array, source: Endpoint): void;
   /** A destination failed; the carrier lives on. */
   unreachable?(destination: Endpoint, reason: Unreachable): void;

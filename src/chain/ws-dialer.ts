@@ -6,6 +6,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { metaBool, metaDurationMs, metaMap, metaString } from "../config/metadata.ts";
 import type { NodeConfig } from "../config/model.ts";
 import { configError } from "../errors.ts";
+import { Deadline } from "./deadline.ts";
 import { ChainError, abortError, asChainError } from "./errors.ts";
 import { prepareTls, startTls } from "./tls.ts";
 import type { Dialer, NodeContext, Transport } from "./types.ts";
@@ -137,16 +138,16 @@ async function upgrade(
   const { metadata } = node.dialer;
   const key = randomBytes(16).toString("base64");
   const timeoutMs = metaDurationMs(metadata, ["ws.handshakeTimeout", "handshakeTimeout"], 0);
-  const signal =
-    timeoutMs > 0
-      ? AbortSignal.any([context.signal, AbortSignal.timeout(timeoutMs)])
-      : context.signal;
+  const limit = timeoutMs > 0 ? new Deadline(timeoutMs, [context.signal]) : undefined;
+  const signal = limit?.signal ?? context.signal;
   try {
     transport.write([Buffer.from(upgradeRequest(node, key), "latin1")], () => undefined);
     checkAnswer(await readHead(transport, signal), key);
   } catch (error) {
     transport.reset();
     throw wsError(error, node);
+  } finally {
+    limit?.end();
   }
   const isKeptAlive = metaBool(metadata, ["ws.keepalive", "keepalive"], false);
   const pingMs = metaDurationMs(metadata, ["ttl", "keepalive.interval"], PING_DEFAULT_MS);

@@ -8,6 +8,8 @@
  * A connection: request (deadline) -> authentication -> dial (deadline; the client's going away
  * ends it) -> OK -> pipe until both ends are closed.
  */
+import { setMaxListeners } from "node:events";
+import { Deadline } from "../chain/deadline.ts";
 import { ChainError, asChainError } from "../chain/errors.ts";
 import { SocketStream } from "../chain/socket-stream.ts";
 import { dialTcp } from "../chain/socket.ts";
@@ -103,6 +105,8 @@ export class RelayHandler {
   constructor(service: ServiceConfig, context: RelayContext) {
     this.#service = service;
     this.#context = context;
+    // Every datagram session listens to it.
+    setMaxListeners(0, this.#stop.signal);
     this.#authenticate = authenticatorOf(service);
     const { metadata } = service.handler;
     const readMs = metaDurationMs(metadata, "readTimeout", READ_MS);
@@ -223,10 +227,9 @@ export class RelayHandler {
       },
     });
     transport.resume();
-    const limit = AbortSignal.timeout(this.#dialMs);
-    const signal = AbortSignal.any([gone.signal, this.#stop.signal, limit]);
+    const limit = new Deadline(this.#dialMs, [gone.signal, this.#stop.signal]);
     try {
-      const stream = await this.#dialTarget(target, signal);
+      const stream = await this.#dialTarget(target, limit.signal);
       transport.detach();
       if (!gone.signal.aborted) return { stream, hasEnded };
       stream.reset();
@@ -235,6 +238,8 @@ export class RelayHandler {
       transport.detach();
       if (gone.signal.aborted) throw new Refusal("the client went away");
       throw error;
+    } finally {
+      limit.end();
     }
   }
 
