@@ -24,6 +24,8 @@ export class NodeMemory {
   tls: ClientTls | undefined;
   /** The warning about unverified certificates was given. */
   warnedUnverified = false;
+  /** It is a relay server, for it said OK at least once. */
+  hasAnswered = false;
   /** The server answered OK before the target sent anything: its silence means "still dialling". */
   answersEarly = false;
   /** Until when (performance.now()) UDP associations are known to be refused. */

@@ -122,6 +122,7 @@ export async function relayConnect(
       watchLate(stream, context);
       return stream;
     }
+    memory.hasAnswered = true;
     if (answer.isAlone && !udp) memory.answersEarly = true;
     return stream.unwrap();
   } catch (error) {
@@ -185,12 +186,16 @@ function answerWithin(
 
 /** A reply that comes after the stream was handed out still teaches, and its failure is logged. */
 function watchLate(stream: ReplyStream, context: NodeContext): void {
+  const { memory } = context;
+  stream.believe();
   stream.answer.then(
     (answer) => {
-      if (answer.isAlone && !stream.hasWritten) context.memory.answersEarly = true;
+      memory.hasAnswered = true;
+      if (answer.isAlone && !stream.hasWritten) memory.answersEarly = true;
     },
     (error: unknown) => {
       if (!(error instanceof ChainError) || error.party !== "proxy") return;
+      if (error.reason === "closed" && memory.hasAnswered) return;
       context.log.once(`relay ${error.code} ${error.message}`, 60_000, { message: error.message });
     },
   );

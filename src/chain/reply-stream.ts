@@ -24,6 +24,7 @@ export class ReplyStream extends FilterStream {
   #reject!: (error: ChainError) => void;
   #isAnswered = false;
   #hasWritten = false;
+  #isBelieved = false;
 
   /** `failure` makes the error of a reply that is not OK. */
   constructor(below: Transport, node: string, failure: (reply: RelayReply) => ChainError) {
@@ -42,6 +43,14 @@ export class ReplyStream extends FilterStream {
   /** Payload went out before the reply came. */
   get hasWritten(): boolean {
     return this.#hasWritten;
+  }
+
+  /**
+   * From now on an end without a reply is the destination's: a server that keeps its reply until the
+   * destination speaks (GOST without nodelay) never sends it when that has nothing to say.
+   */
+  believe(): void {
+    this.#isBelieved = true;
   }
 
   protected override get mayDecode(): boolean {
@@ -79,7 +88,13 @@ export class ReplyStream extends FilterStream {
     const message =
       `${this.#node} closed the connection without a reply` +
       " (is it a relay server? does it speak this transport?)";
-    this.#fail(new ChainError(message, { reason: "closed", party: "proxy" }));
+    const error = new ChainError(message, { reason: "closed", party: "proxy" });
+    if (!this.#isBelieved || this.#reader.taken > 0) {
+      this.#fail(error);
+      return;
+    }
+    this.#reject(error);
+    this.deliverEnd();
   }
 
   protected override onFault(error: Error): void {

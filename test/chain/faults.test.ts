@@ -190,6 +190,33 @@ test("a server that keeps its reply is believed after the grace time", async () 
   server.close();
 });
 
+test("a server that keeps its reply and ends means the target's end, not a failure", async () => {
+  const { addr, server } = await scripted((socket) => {
+    setTimeout(() => socket.end(), 150);
+  });
+  const log = new MemoryLog();
+  const chain = chainOf([{ addr, connectorMetadata: grace }], log);
+  const reader = new Reader(await chain.connect(TARGET, dialContext()));
+  await reader.until(() => reader.ended);
+  assert.is(reader.text, "");
+  assert.is(reader.error, undefined);
+  assert.is(log.find(/is it a relay server/).length, 1, "it never said that it is one");
+  reader.stream.reset();
+  server.close();
+});
+
+test("half a reply at the end is a failure, also after the grace time", async () => {
+  const { addr, server } = await scripted((socket) => {
+    setTimeout(() => socket.end(Buffer.of(1, 0)), 150);
+  });
+  const chain = chainOf([{ addr, connectorMetadata: grace }]);
+  const reader = new Reader(await chain.connect(TARGET, dialContext()));
+  await reader.until(() => reader.closed);
+  assert.is(reader.error instanceof ChainError, true);
+  assert.not.ok(reader.ended);
+  server.close();
+});
+
 test("a refusal after the grace time closes the stream with its reason", async () => {
   const { addr, server } = await scripted((socket) => {
     setTimeout(() => socket.write(encodeReply({ status: 7 })), 150);
