@@ -1,5 +1,5 @@
 /**
- * A real gost as a child process, and what the checks need around it: ports, targets, the table.
+ * A real gost as a child process, and what the checks need around it: ports and targets.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
@@ -23,12 +23,13 @@ export async function freePort(): Promise<number> {
 
 /** gost with a home of its own, so that certificates of the user stay untouched. */
 export class Gost {
-  readonly #binary: string;
-  readonly #home = mkdtempSync(join(tmpdir(), "tsgost-interop-"));
+  readonly binary: string;
+  /** Working folder and HOME of every gost. */
+  readonly home = mkdtempSync(join(tmpdir(), "tsgost-interop-"));
   readonly #children = new Set<ChildProcess>();
 
   constructor(binary: string) {
-    this.#binary = binary;
+    this.binary = binary;
   }
 
   async version(): Promise<string> {
@@ -59,9 +60,9 @@ export class Gost {
   }
 
   #spawn(args: readonly string[]): ChildProcess {
-    const env = { ...process.env, HOME: this.#home };
-    const options = { cwd: this.#home, env, stdio: ["ignore", "pipe", "ignore"] as const };
-    const child = spawn(this.#binary, args, { ...options, stdio: ["ignore", "pipe", "ignore"] });
+    const env = { ...process.env, HOME: this.home };
+    const options = { cwd: this.home, env, stdio: ["ignore", "pipe", "ignore"] as const };
+    const child = spawn(this.binary, args, { ...options, stdio: ["ignore", "pipe", "ignore"] });
     this.#children.add(child);
     child.once("close", () => this.#children.delete(child));
     child.stdout?.resume();
@@ -70,7 +71,7 @@ export class Gost {
 
   close(): void {
     for (const child of this.#children) child.kill("SIGKILL");
-    rmSync(this.#home, { recursive: true, force: true });
+    rmSync(this.home, { recursive: true, force: true });
   }
 }
 
@@ -96,49 +97,4 @@ export async function udpEcho(): Promise<{ port: number; close(): void }> {
   socket.bind(0, "127.0.0.1");
   await once(socket, "listening");
   return { port: socket.address().port, close: () => socket.close() };
-}
-
-export interface Row {
-  readonly pair: string;
-  readonly transport: string;
-  readonly options: string;
-  readonly check: string;
-  readonly ok: boolean;
-  readonly note: string;
-}
-
-/** Runs checks one after the other and keeps what came out. */
-export class Table {
-  readonly rows: Row[] = [];
-
-  async check(
-    where: { pair: string; transport: string; options: string },
-    check: string,
-    body: () => Promise<string | undefined>,
-    limitMs = 20_000,
-  ): Promise<void> {
-    let note = "";
-    let ok = true;
-    let timer: NodeJS.Timeout | undefined;
-    try {
-      const late = new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(new Error(`nothing within ${limitMs} ms`)), limitMs);
-      });
-      note = (await Promise.race([body(), late])) ?? "";
-    } catch (error) {
-      ok = false;
-      note = error instanceof Error ? error.message : String(error);
-    } finally {
-      clearTimeout(timer);
-    }
-    const row = { ...where, check, ok, note };
-    this.rows.push(row);
-    const cells = [row.pair.padEnd(15), row.transport.padEnd(5), row.options.padEnd(26)];
-    const told = note === "" ? check : `${check}: ${note}`;
-    console.log(`${ok ? "✓" : "✗"} ${cells.join(" ")} ${told}`);
-  }
-
-  get failed(): number {
-    return this.rows.filter((row) => !row.ok).length;
-  }
 }

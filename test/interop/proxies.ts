@@ -20,8 +20,9 @@ import {
   send,
   startRelay,
 } from "../chain/world.ts";
-import { type Gost, type Table, freePort, udpEcho } from "./peer.ts";
+import { type Gost, freePort, udpEcho } from "./peer.ts";
 import { SocksUdp } from "./socks-udp.ts";
+import type { Spot, Table } from "./table.ts";
 
 const TRANSPORTS = ["tcp", "tls", "ws", "wss"] as const;
 const BIG_BYTES = 32 * 1024 * 1024;
@@ -119,12 +120,6 @@ async function ourClient(gost: Gost, table: Table, world: World, transport: stri
     wrong.close();
     await server.stop();
   }
-}
-
-interface Spot {
-  readonly pair: string;
-  readonly transport: string;
-  readonly options: string;
 }
 
 function local(port: number): { host: string; port: number } {
@@ -296,7 +291,7 @@ async function readUntil(socket: Socket, wanted: string): Promise<void> {
 }
 
 async function theirStreams(gost: Gost, table: Table, spot: Spot, theirs: Theirs): Promise<void> {
-  const { world, nodelay } = theirs;
+  const { world } = theirs;
   await table.check(spot, "TCP echo", async () => {
     const forward = await forwarding(gost, theirs, world.echo);
     const socket = await ask(forward.port, "hello", false);
@@ -305,31 +300,7 @@ async function theirStreams(gost: Gost, table: Table, spot: Spot, theirs: Theirs
     await forward.stop();
     return undefined;
   });
-  // Without nodelay a gost client sends its request with the first payload: it cannot work.
-  if (nodelay) {
-    await table.check(spot, "server speaks first", async () => {
-      const forward = await forwarding(gost, theirs, world.banner);
-      const socket = await ask(forward.port, "", false);
-      await readUntil(socket, "220 hi\r\n");
-      socket.destroy();
-      await forward.stop();
-      return undefined;
-    });
-  }
-  await table.check(spot, "half-close, then the answer", async () => {
-    const forward = await forwarding(gost, theirs, world.halfClose);
-    const socket = await ask(forward.port, "request", nodelay);
-    if (nodelay) {
-      await readUntil(socket, "got request");
-    } else {
-      // Its client wrappers close both ways at a local end: the target sees the end all the same.
-      setTimeout(() => socket.end(), 200);
-      await once(socket.resume(), "close");
-    }
-    socket.destroy();
-    await forward.stop();
-    return nodelay ? undefined : "gost's client closes both directions without nodelay";
-  });
+  await theirEnds(gost, table, spot, theirs);
   await table.check(spot, "32 MiB up, hash", async () => {
     const forward = await forwarding(gost, theirs, world.sink);
     const socket = await ask(forward.port, "", false);
@@ -356,6 +327,42 @@ async function theirStreams(gost: Gost, table: Table, spot: Spot, theirs: Theirs
     socket.on("end", () => (isOver = true));
     await eventually(() => isOver);
     assert.is(got, "");
+    socket.destroy();
+    await forward.stop();
+    return undefined;
+  });
+}
+
+/** What a gost client can only do with nodelay. */
+async function theirEnds(gost: Gost, table: Table, spot: Spot, theirs: Theirs): Promise<void> {
+  const { world, nodelay } = theirs;
+  if (!nodelay) {
+    const held = "gost's client sends its request with the first payload";
+    table.notApplicable(spot, "server speaks first", held);
+    const both = "gost's client closes both directions at a local end";
+    table.notApplicable(spot, "half-close, then the answer", both);
+    await table.check(spot, "the client's end is the flow's", async () => {
+      const forward = await forwarding(gost, theirs, world.halfClose);
+      const socket = await ask(forward.port, "request", false);
+      setTimeout(() => socket.end(), 200);
+      await once(socket.resume(), "close");
+      await forward.stop();
+      return undefined;
+    });
+    return;
+  }
+  await table.check(spot, "server speaks first", async () => {
+    const forward = await forwarding(gost, theirs, world.banner);
+    const socket = await ask(forward.port, "", false);
+    await readUntil(socket, "220 hi\r\n");
+    socket.destroy();
+    await forward.stop();
+    return undefined;
+  });
+  await table.check(spot, "half-close, then the answer", async () => {
+    const forward = await forwarding(gost, theirs, world.halfClose);
+    const socket = await ask(forward.port, "request", true);
+    await readUntil(socket, "got request");
     socket.destroy();
     await forward.stop();
     return undefined;

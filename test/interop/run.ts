@@ -1,17 +1,24 @@
 /**
  * `npm run interop`: tsgost against a real gost v3, whose binary GOST_BIN names. Prints one line a
- * check and a summary; exits 77 without GOST_BIN, 1 if a check failed.
+ * check, a Markdown table and a summary; exits 77 without GOST_BIN, 1 if a check failed.
  *
- * Parts: proxies (relay over every transport, both ways; needs nothing), and what needs devices.
+ * Parts: proxies (relay over every transport, both ways; needs nothing), and tungo on real devices
+ * (needs namespaces, /dev/net/tun and what `npm run build` makes). Words on the command line choose
+ * parts by name.
  */
 import { accessSync, constants } from "node:fs";
-import { Gost, Table } from "./peer.ts";
+import { Gost } from "./peer.ts";
 import { checkProxies } from "./proxies.ts";
+import { Table } from "./table.ts";
+import { checkTungo } from "./tungo.ts";
 
 const EXIT_SKIPPED = 77;
 
 /** Each part checks one area and is independent of the others. */
-const PARTS = [{ name: "proxies, without devices", run: checkProxies }] as const;
+const PARTS = [
+  { name: "proxies", title: "proxies, without devices", run: checkProxies },
+  { name: "tungo", title: "tungo, on devices in namespaces", run: checkTungo },
+] as const;
 
 async function main(): Promise<number> {
   const binary = process.env["GOST_BIN"] ?? "";
@@ -24,15 +31,20 @@ async function main(): Promise<number> {
   const table = new Table();
   try {
     console.log(`peer: ${await gost.version()}`);
+    const wanted = process.argv.slice(2);
     for (const part of PARTS) {
-      console.log(`\n${part.name}`);
+      if (wanted.length > 0 && !wanted.includes(part.name)) continue;
+      console.log(`\n${part.title}`);
       await part.run(gost, table);
     }
   } finally {
     gost.close();
   }
-  console.log(`\n${table.rows.length - table.failed} ✓, ${table.failed} ✗`);
-  return table.failed === 0 ? 0 : 1;
+  console.log(`\n${table.markdown()}`);
+  const failed = table.count("failed");
+  const rest = table.count("not applicable");
+  console.log(`\n${table.count("passed")} ✓, ${failed} ✗, ${rest} not applicable`);
+  return failed === 0 ? 0 : 1;
 }
 
 process.exitCode = await main();

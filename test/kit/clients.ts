@@ -29,6 +29,8 @@ interface Script {
   readonly send?: string;
   /** Half-close after sending. */
   readonly end?: boolean;
+  /** Reset so long after connecting. */
+  readonly resetAfterMs?: number;
   /** When the time is over, reset instead of closing. */
   readonly reset?: boolean;
   /** Destroy when this much text was received. */
@@ -62,6 +64,12 @@ export function converse(host: string, port: number, script: Script = {}): Promi
       if (script.end === true) socket.end();
     };
     socket.on("connect", () => {
+      if (script.resetAfterMs !== undefined) {
+        setTimeout(() => {
+          socket.resetAndDestroy();
+          finish("reset");
+        }, script.resetAfterMs);
+      }
       if (script.delayMs === undefined) send();
       else setTimeout(send, script.delayMs);
     });

@@ -22,6 +22,8 @@ export const PORT = {
   reset: 9006,
   /** One short line, then the end. */
   short: 9007,
+  /** Reads to the end, then ends without a word. */
+  sink: 9008,
   /** Nobody listens. */
   closed: 9099,
   /** On the relay's address: a peer that answers with rubbish, and one that never answers. */
@@ -118,6 +120,7 @@ const BEHAVIOURS: readonly [number, (socket: Socket) => void][] = [
   [PORT.silent, (socket) => void socket.resume()],
   [PORT.reset, (socket) => void socket.once("data", () => socket.resetAndDestroy())],
   [PORT.short, (socket) => void socket.resume().end("done\n")],
+  [PORT.sink, (socket) => void socket.resume().once("end", () => socket.end())],
 ];
 
 const BAD_PEERS: readonly [number, (socket: Socket) => void][] = [
