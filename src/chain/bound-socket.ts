@@ -45,7 +45,7 @@ export function openBoundSocket(way: BoundWay, signal: AbortSignal): Promise<Soc
 
 /** A Node socket around an unconnected descriptor, which it owns from here on. */
 function adopt(fd: number): Socket {
-  // Reading starts with the connection, not now. test/chain/bound.test.ts holds Node to this option.
+  // Reading starts with the connection, not now; test/chain/bound.test.ts holds Node to it.
   const options = { fd, allowHalfOpen: true, manualStart: true };
   try {
     return new Socket(options);
