@@ -1,17 +1,17 @@
 /**
  * Flow records: one a TCP connection, from the SYN until the host lets go of it.
  *
- *   stage     | state of the record            | legal host calls                     | bounded by
- *   free      | on the free list, no handle    | none                                 | CFG_FLOWS
- *   pending   | TCP_PENDING, in the table      | accept reject abort release          | CFG_DIALS, pending deadline
- *   half-open | TCP_SYN_RECEIVED, in the table | all                                  | CFG_HALF_OPEN, SYN-ACK tries
- *   living    | ESTABLISHED … LAST-ACK         | all                                  | retries, keepalive, idle limit
- *   over      | EV_CLOSED raised, no table     | recvConsume sendCommit (void) release | the host
+ *   stage     | state of the record         | legal host calls              | bounded by
+ *   free      | on the free list, no handle | none                          | CFG_FLOWS
+ *   pending   | TCP_PENDING, in the table   | accept reject abort release   | CFG_DIALS, deadline
+ *   half-open | TCP_SYN_RECEIVED, likewise  | all                           | CFG_HALF_OPEN, SYN-ACK tries
+ *   living    | ESTABLISHED … LAST-ACK      | all                           | retries, keepalive, idle
+ *   over      | EV_CLOSED raised, no table  | consume commit (void) release | the host
  *
- * EV_OPEN is raised once when a record leaves `free`, EV_CLOSED once when it becomes `over`. A handle
- * holds the record's index and a generation that changes when it is given back, so a stale handle
- * names nothing. Free records are used in the order in which they were given back, which keeps
- * generations apart as long as possible and does not depend on addresses.
+ * EV_OPEN is raised once when a record leaves `free`, EV_CLOSED once when it becomes `over`. A
+ * handle holds the record's index and a generation that changes when it is given back, so a stale
+ * handle names nothing. Free records are used in the order in which they were given back, which
+ * keeps generations apart as long as possible and does not depend on addresses.
  */
 import {
   FLOW_BYTES,

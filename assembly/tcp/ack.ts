@@ -66,9 +66,9 @@ function advance(tcb: Tcb, seg: Segment): void {
 }
 
 /**
- * Takes the window from segments that are newer than the last one it came from (TCP-66). An ACK that
- * advances is newer whatever its sequence number: it may fill a hole, behind segments that arrived
- * before it, and the window that they told would then reach too far from the new SND.UNA.
+ * Takes the window from segments that are newer than the last one it came from (TCP-66). An ACK
+ * that advances is newer whatever its sequence number: it may fill a hole, behind segments that
+ * arrived before it, and the window that they told would then reach too far from the new SND.UNA.
  */
 function takeWindow(tcb: Tcb, seg: Segment, isAdvance: bool): void {
   if (seqLt(seg.ack, tcb.sndUna)) return;

@@ -29,7 +29,9 @@ function rightOf(tcb: Tcb, index: u32): u32 {
   return load<u32>(rangeAt(tcb, index), 4);
 }
 
-/** Takes a segment's SACK blocks; true if they said anything new. Absurd ones say nothing (TCP-62). */
+/**
+ * Takes a segment's SACK blocks; true if they said anything new. Absurd ones say nothing (TCP-62).
+ */
 export function takeSacks(tcb: Tcb, seg: Segment): bool {
   const before = tcb.sackedBytes;
   const count = seg.options.sackCount;

@@ -1,7 +1,7 @@
 /**
  * Ends of flows. A connection that is over leaves the table and its timer at once. EV_CLOSED is
- * raised then, or, after an orderly end, when the host has taken the last bytes. What is lent to the
- * host stays until it releases the record.
+ * raised then, or, after an orderly end, when the host has taken the last bytes. What is lent to
+ * the host stays until it releases the record.
  */
 import {
   CLOSE_DONE,

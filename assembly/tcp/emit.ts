@@ -1,7 +1,7 @@
 /**
- * Segments out: headers and options (RFC 9293 §3.1, RFC 7323 §3, RFC 2018 §3). Each function answers
- * false when TX is full; nothing has changed then. What goes out for a flow carries its ACK, window
- * and timestamp.
+ * Segments out: headers and options (RFC 9293 §3.1, RFC 7323 §3, RFC 2018 §3). Each function
+ * answers false when TX is full; nothing has changed then. What goes out for a flow carries its
+ * ACK, window and timestamp.
  *
  * Options of a data segment are the timestamps alone, so that its payload is always sndMss; SACK
  * blocks go on segments without data.

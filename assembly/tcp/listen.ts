@@ -1,6 +1,6 @@
 /**
- * SYNs (RFC 9293 §3.10.7.2): every address and port listens. A SYN makes a flow; it is answered when
- * the host accepts it (faithful: the client's connect tells the truth) or at once (immediate).
+ * SYNs (RFC 9293 §3.10.7.2): every address and port listens. A SYN makes a flow; it is answered
+ * when the host accepts it (faithful: the client's connect tells the truth) or at once (immediate).
  *
  * The initial sequence number is a clock that advances 250 a millisecond plus a keyed hash of the
  * tuple (RFC 6528 §3); the timestamp offset is a keyed hash of both addresses (RFC 7323 §5.4).

@@ -39,7 +39,9 @@ export function openQueue(tcb: Tcb, seq: u32): void {
   tcb.sndLimit = config(CFG_SEND_BUFFER_BYTES);
 }
 
-/** Lends space for up to `want` bytes: spans in SPANS_BASE, how many. 0: EV_WRITABLE will follow. */
+/**
+ * Lends space for up to `want` bytes: spans in SPANS_BASE, how many. 0: EV_WRITABLE will follow.
+ */
 export function reserveSpace(tcb: Tcb, want: u32): u32 {
   endReserve(tcb);
   const room = tcb.sndLimit > tcb.sndBytes ? tcb.sndLimit - tcb.sndBytes : 0;

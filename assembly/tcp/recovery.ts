@@ -3,10 +3,10 @@
  * without its limit, because one ACK stands for a whole super-packet), window of 10 segments at the
  * start (RFC 6928), SACK-based recovery (RFC 6675).
  *
- * Losses are one number, `lostEdge`: all before it that is not SACKed is lost. `highRxt` says how far
- * these were retransmitted. So what is in the network ("pipe", RFC 6675 §4) is a difference, and the
- * same numbers serve fast recovery (F_RECOVERY), recovery after a timeout (F_LOSS: all that was in
- * flight is lost) and clients without SACK (each duplicate ACK stands for a segment). RACK
+ * Losses are one number, `lostEdge`: all before it that is not SACKed is lost. `highRxt` says how
+ * far these were retransmitted. So what is in the network ("pipe", RFC 6675 §4) is a difference,
+ * and the same numbers serve fast recovery (F_RECOVERY), recovery after a timeout (F_LOSS: all that
+ * was in flight is lost) and clients without SACK (each duplicate ACK stands for a segment). RACK
  * (RFC 8985 §6) would only compute `lostEdge` in another way.
  */
 import {
@@ -201,7 +201,9 @@ function rememberForUndo(tcb: Tcb): void {
   tcb.priorSsthresh = tcb.ssthresh;
 }
 
-/** Eifel, RFC 3522 §3.2: an ACK for the original transmission says that nothing was lost (TCP-59). */
+/**
+ * Eifel, RFC 3522 §3.2: an ACK for the original transmission says that nothing was lost (TCP-59).
+ */
 function undoIfSpurious(tcb: Tcb, seg: Segment): void {
   if (tcb.undoTs == 0 || !isRecovering(tcb) || !seg.hasTimestamps) return;
   // The low bit of undoTs only says that there is one; a tie is no proof.

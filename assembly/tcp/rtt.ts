@@ -9,7 +9,9 @@ import { config } from "../mem/config";
 import { seqGe } from "./seq";
 import { F_RTT, Tcb } from "./tcb";
 
-/** RTT that is taken as measured at least, so that "no measurement" stays apart from "very fast". */
+/**
+ * RTT that is taken as measured at least, so that "no measurement" stays apart from "very fast".
+ */
 const RTT_US_MIN: f64 = 1.0;
 const RTT_US_MAX: f64 = 60000000.0;
 

@@ -1,7 +1,7 @@
 /**
- * Programs that know nothing of tsgost, through its TUN: iperf3 (TCP and UDP, both ways, ten flows at
- * once), wrk with fifty connections, curl over HTTPS, dig. A tool that is not installed is a skip of
- * its tests, by name.
+ * Programs that know nothing of tsgost, through its TUN: iperf3 (TCP and UDP, both ways, ten flows
+ * at once), wrk with fifty connections, curl over HTTPS, dig. A tool that is not installed is a
+ * skip of its tests, by name.
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";

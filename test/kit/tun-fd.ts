@@ -1,6 +1,6 @@
 /**
- * Runs a command with an open TUN as descriptor 3: `tun-fd.ts NAME COMMAND…`. What a supervisor does
- * that makes the device itself and hands it over (`--tun-fd 3`).
+ * Runs a command with an open TUN as descriptor 3: `tun-fd.ts NAME COMMAND…`. What a supervisor
+ * does that makes the device itself and hands it over (`--tun-fd 3`).
  */
 import { spawn } from "node:child_process";
 import { loadNative } from "../../src/sys/addon.ts";

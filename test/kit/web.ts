@@ -1,6 +1,6 @@
 /**
- * Web and name servers for tests with ordinary tools, started inside the internet's namespace: HTTP,
- * HTTPS with a throw-away certificate made by openssl, and DNS over UDP and TCP on port 5353.
+ * Web and name servers for tests with ordinary tools, started inside the internet's namespace:
+ * HTTP, HTTPS with a throw-away certificate made by openssl, and DNS over UDP and TCP on port 5353.
  */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";

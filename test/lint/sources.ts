@@ -99,12 +99,12 @@ export function importsOf(path: string): Import[] {
     if (declared && node.moduleSpecifier !== undefined) {
       const { text } = node.moduleSpecifier as ts.StringLiteral;
       add(text, isTypeOnly(node), false);
-    } else if (ts.isStringLiteral(node) && /^\.\.?\/.*\.[jt]s$/.test(node.text)) {
+    } else if (ts.isStringLiteralLike(node) && /^[\w./-]+\.[jt]s$/.test(node.text)) {
       const parent = node.parent;
       const isDynamic =
         ts.isCallExpression(parent) && parent.expression.kind === ts.SyntaxKind.ImportKeyword;
       if (!ts.isImportDeclaration(parent) && !ts.isExportDeclaration(parent)) {
-        add(node.text, false, !isDynamic);
+        add(node.text.startsWith(".") ? node.text : `./${node.text}`, false, !isDynamic);
       }
     }
   });

@@ -1,7 +1,7 @@
 /**
- * Watches what the core sends on one connection, in the order of sending, which is what a reordering
- * link hides from the peer: the right edge of the window never moves left (RFC 9293 §3.8.6), nor
- * does the acknowledgement.
+ * Watches what the core sends on one connection, in the order of sending, which is what a
+ * reordering link hides from the peer: the right edge of the window never moves left (RFC 9293
+ * §3.8.6), nor does the acknowledgement.
  */
 import { seqAdd, seqDiff } from "../kit/bytes.ts";
 import type { TcpSeen } from "../kit/expect.ts";
