@@ -4,7 +4,7 @@
  *   stage     | state of the record         | legal host calls              | bounded by
  *   free      | on the free list, no handle | none                          | CFG_FLOWS
  *   pending   | TCP_PENDING, in the table   | accept reject abort release   | CFG_DIALS, deadline
- *   half-open | TCP_SYN_RECEIVED, likewise  | all                           | CFG_HALF_OPEN, SYN-ACK tries
+ *   half-open | TCP_SYN_RECEIVED, likewise  | all                           | CFG_HALF_OPEN, tries
  *   living    | ESTABLISHED … LAST-ACK      | all                           | retries, keepalive, idle
  *   over      | EV_CLOSED raised, no table  | consume commit (void) release | the host
  *

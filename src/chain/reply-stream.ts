@@ -46,8 +46,8 @@ export class ReplyStream extends FilterStream {
   }
 
   /**
-   * From now on an end without a reply is the destination's: a server that keeps its reply until the
-   * destination speaks (GOST without nodelay) never sends it when that has nothing to say.
+   * From now on an end without a reply is the destination's: a server that keeps its reply until
+   * the destination speaks (GOST without nodelay) never sends it when that has nothing to say.
    */
   believe(): void {
     this.#isBelieved = true;
