@@ -128,6 +128,12 @@ function describeReady({ fields, ms }: Tsgost["ready"]): string {
   return `ready after ${msText(ms)} ${text.length > 160 ? text.slice(0, 160) + "…" : text}`;
 }
 
+/** The server keeps the certificate that it makes in its home, which goes with the namespace. */
+async function startRelay(world: World): Promise<Tsgost> {
+  const env = { HOME: await world.internet.folder() };
+  return startTsgost(world.internet, RELAY, { env });
+}
+
 async function startTungo(stage: Stage, world: World, chain: readonly string[]): Promise<Tsgost> {
   const command = [...TUNGO, ...chain];
   stage.report.command("gateway", ["tsgost", ...command]);
@@ -170,7 +176,7 @@ async function proxyPass(stage: Stage, world: World, sha256: string): Promise<vo
   const before = await inventory(world.gateway);
   report.command("internet", ["tsgost", ...RELAY]);
   const relay = await report.check("relay server serves", async () => {
-    const value = await startTsgost(world.internet, RELAY);
+    const value = await startRelay(world);
     return { text: describeReady(value.ready), value };
   });
   if (relay === undefined) throw new TsgostError("TSGOST_ERR_DEMO", "the server did not start");
@@ -198,7 +204,7 @@ async function directPass(stage: Stage, world: World, sha256: string): Promise<v
 
 async function keepUp(stage: Stage, world: World): Promise<void> {
   const { report } = stage;
-  await startTsgost(world.internet, RELAY);
+  await startRelay(world);
   await startTsgost(world.gateway, [...TUNGO, ...PROXY]);
   const user = process.geteuid?.() === 0 ? [] : ["--user", "--preserve-credentials"];
   const enter = (pid: number): string =>

@@ -3,6 +3,7 @@
  * end.
  */
 import { readdirSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import * as assert from "uvu/assert";
 import {
   runChild,
@@ -38,12 +39,22 @@ function ours(): number[] {
 }
 
 let before: number[] = [];
+let foldersBefore: string[] = [];
 test.before.each(() => {
   before = ours();
+  foldersBefore = folders();
 });
 
+/** Folders of demos in the system's temporary folder. */
+function folders(): string[] {
+  return readdirSync(tmpdir()).filter((name) => name.startsWith("tsgost-demo-"));
+}
+
 async function assertNothingLeft(): Promise<void> {
-  const left = (): number[] => ours().filter((pid) => !before.includes(pid));
+  const left = (): unknown[] => [
+    ...ours().filter((pid) => !before.includes(pid)),
+    ...folders().filter((name) => !foldersBefore.includes(name)),
+  ];
   assert.ok(await until(() => left().length === 0, 10_000), `left: ${left().join(", ")}`);
 }
 

@@ -45,9 +45,12 @@ export function ask<K extends keyof Clients>(
 export class Scene {
   readonly world: World;
   readonly #started: Tsgost[] = [];
+  /** Home of every tsgost here, so that no certificate or cache lands in the user's own. */
+  readonly #home: string;
 
-  constructor(world: World) {
+  constructor(world: World, home: string) {
     this.world = world;
+    this.#home = home;
   }
 
   static async open(options: Partial<ServerOptions> = {}): Promise<Scene> {
@@ -63,7 +66,7 @@ export class Scene {
       await world.close();
       throw error;
     }
-    return new Scene(world);
+    return new Scene(world, await world.internet.folder());
   }
 
   /** Client functions in the client's namespace. */
@@ -100,7 +103,8 @@ export class Scene {
     args: readonly string[],
     options: RunOptions = {},
   ): Promise<Tsgost> {
-    const started = await startTsgost(namespace, args, options);
+    const env = { HOME: this.#home, ...options.env };
+    const started = await startTsgost(namespace, args, { ...options, env });
     this.#started.push(started);
     return started;
   }
