@@ -1,4 +1,4 @@
-/** What a client behind a TUN does, whichever engine and server lie behind: the bodies of part B. */
+/** What a client behind a TUN does, whichever engine and server are there: bodies of part B. */
 import * as assert from "uvu/assert";
 import { HOSTS, PLACES, type Scene } from "../kit/netns.ts";
 import { PORT } from "../kit/servers.ts";
@@ -16,7 +16,7 @@ export const FAMILIES = HOSTS.map((host) => ({
   family: host.includes(":") ? "IPv6" : "IPv4",
 }));
 
-/** One flow after the other in both directions at once, or several at once, with sha256. */
+/** Flows at once, each with data in both directions, with sha256. No host: those of HOSTS. */
 export function duplex(scene: Scene, host: string, flows: number, maxBytes: number): Body {
   return async () => {
     const from = performance.now();
@@ -132,5 +132,14 @@ export function afterEmpty(scene: Scene): Body {
       [],
     );
     return missing.length === 0 ? "the empty one came back, too" : "the empty one did not";
+  };
+}
+
+/** A client's socket, used before and after something happens. */
+export function keptDatagrams(scene: Scene): Body {
+  return async () => {
+    const ms = await scene.client("udpKept", PLACES.web4, PORT.echo, QUICK_MS);
+    assert.ok(ms >= 0, "no echo");
+    return `${Math.round(ms)} ms`;
   };
 }

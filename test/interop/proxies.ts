@@ -242,8 +242,9 @@ async function theirClient(
         metadata: { bind },
       });
       for (const nodelay of [false, true]) {
+        const host = `127.0.0.1:${portOf(server.address)}`;
         const node = (password: string): string =>
-          `relay+${transport}://user:${password}@127.0.0.1:${portOf(server.address)}?nodelay=${nodelay}`;
+          `relay+${transport}://user:${password}@${host}?nodelay=${nodelay}`;
         const options = `client nodelay=${nodelay}${bind ? ", bind" : ""}`;
         const spot = { pair: "gost -> tsgost", transport, options };
         await theirStreams(gost, table, spot, { world, node, nodelay });

@@ -163,6 +163,7 @@ async function oursHeals(place: Place, table: Table): Promise<void> {
     const spot = { ...spotOf(OURS, link), options: `server ${server} restarts` };
     const first = await place.gostServer(link);
     const tungo = await place.tsgostTungo(link);
+    await table.check(spot, "a socket's UDP before", flows.keptDatagrams(scene));
     await table.check(spot, "open flows end at once", async () => {
       assert.is(await scene.client("holdOpen", PLACES.web4, PORT.echo, count), count);
       await first.stop();
@@ -176,6 +177,7 @@ async function oursHeals(place: Place, table: Table): Promise<void> {
     table.notApplicable(spot, "open flows end with a reset", alike);
     await table.check(spot, "refused while it is away", flows.refused(scene, PLACES.web4));
     const second = await place.gostServer(link);
+    await table.check(spot, "the same socket's UDP after", flows.keptDatagrams(scene));
     await healed(place, table, spot);
     await tungo.stop();
     await second.stop();

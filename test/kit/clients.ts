@@ -2,7 +2,7 @@
  * Clients that end-to-end tests run inside a namespace (`ask` of test/kit/netns.ts): the kernel's
  * own sockets, driven by Node. Every function answers plain values and has a deadline.
  */
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { connect, type Socket } from "node:net";
 import { runChild } from "../../src/commands/demo/children.ts";
@@ -232,10 +232,26 @@ export async function udpSizes(
   return missing;
 }
 
+let kept: ReturnType<typeof createSocket> | undefined;
+
+/** Asks an echo server with one and the same socket in all calls; ms until it answered, or -1. */
+export async function udpKept(host: string, port: number, timeoutMs: number): Promise<number> {
+  const from = performance.now();
+  kept ??= createSocket("udp4").on("error", () => undefined);
+  while (performance.now() - from < timeoutMs) {
+    const data = randomBytes(100);
+    if ((await exchange(kept, data, [host, port], 500))?.equals(data) === true) {
+      return performance.now() - from;
+    }
+  }
+  return -1;
+}
+
 function exchange(
   socket: ReturnType<typeof createSocket>,
   data: Buffer,
   [host, port]: readonly [string, number],
+  timeoutMs = 2000,
 ): Promise<Buffer | undefined> {
   return new Promise((done) => {
     const finish = (message?: Buffer): void => {
@@ -243,7 +259,7 @@ function exchange(
       socket.off("message", finish);
       done(message);
     };
-    const timer = setTimeout(finish, 2000);
+    const timer = setTimeout(finish, timeoutMs);
     socket.on("message", finish);
     socket.send(data, port, host);
   });
