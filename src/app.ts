@@ -4,10 +4,10 @@
  * down what stands already.
  */
 import type { Chain } from "./chain/types.ts";
-import { buildChain } from "./chain/chain.ts";
-import type { MaskFunction } from "./proto/ws.ts";
+import { buildChain, type ChainOptions } from "./chain/chain.ts";
+import type { LoopCheck } from "./chain/socket.ts";
 import type { Config, ServiceConfig } from "./config/model.ts";
-import { formatIp } from "./config/net.ts";
+import { formatIp, parseIp } from "./config/net.ts";
 import { mayLoop, planOf } from "./config/plan.ts";
 import { boundDevices } from "./config/start.ts";
 import { tungoOptions } from "./config/tungo.ts";
@@ -80,14 +80,16 @@ async function startService(
   };
 }
 
-function chainFor(name: string, config: Config, place: string, mask?: MaskFunction): Chain {
+function chainFor(
+  name: string,
+  config: Config,
+  place: string,
+  own: Pick<ChainOptions, "mask" | "loopTo"> = {},
+): Chain {
   const chain = config.chains.find((candidate) => candidate.name === name);
   // Fail closed: a chain that is missing must never mean "direct".
   if (chain === undefined) throw configError(place, `chain "${name}" does not exist`);
-  return buildChain(chain, {
-    log: log.child({ chain: name }),
-    ...(mask === undefined ? {} : { mask }),
-  });
+  return buildChain(chain, { log: log.child({ chain: name }), ...own });
 }
 
 async function startTungo(
@@ -97,12 +99,14 @@ async function startTungo(
 ): Promise<Running> {
   const { options: tungo } = tungoOptions(service);
   const { chain } = service.handler;
-  const [{ TungoService }, { loadNative }, { Poller }, { openTungoDevice }] = await Promise.all([
-    import("./serve/tungo/service.ts"),
-    import("./sys/addon.ts"),
-    import("./sys/poll.ts"),
-    import("./serve/tungo/open.ts"),
-  ]);
+  const [{ TungoService }, { loadNative }, { LoopGuard }, { Poller }, { openTungoDevice }] =
+    await Promise.all([
+      import("./serve/tungo/service.ts"),
+      import("./sys/addon.ts"),
+      import("./sys/loop-guard.ts"),
+      import("./sys/poll.ts"),
+      import("./serve/tungo/open.ts"),
+    ]);
   const native = loadNative();
   for (const { name, place } of boundDevices(service, config)) {
     // Every dial would fail: better said before a device is made.
@@ -123,15 +127,25 @@ async function startTungo(
   }
   const poller = new Poller(native);
   const serviceLog = log.child({ service: service.name, handler: "tungo" });
+  const guard = new LoopGuard(native);
+  const loopTo: LoopCheck = (address, mark) => {
+    const ip = parseIp(address);
+    if (ip === undefined) return undefined;
+    return guard.deviceTo(ip.bytes.subarray(0, ip.family === 4 ? 4 : 16), mark);
+  };
   const running = new TungoService({
     name: service.name,
     tungo,
     makeChain:
-      chain === undefined ? undefined : (mask) => chainFor(chain, config, service.place, mask),
+      chain === undefined
+        ? undefined
+        : (mask) => chainFor(chain, config, service.place, { mask, loopTo }),
     native,
     poller,
     log: serviceLog,
-    openDevice: (again) => openTungoDevice(tungo, { native, poller, log: serviceLog }, again),
+    guard,
+    openDevice: (again) =>
+      openTungoDevice(tungo, { native, poller, log: serviceLog, guard }, again),
     onFatal,
   });
   const info = running.start();

@@ -21,7 +21,7 @@ import { ChainError, abortError, asChainError } from "./errors.ts";
 import { Hop, type HopNode } from "./hop.ts";
 import { DIRECT, connectorOf, connectorSchemes, dialerOf, dialerSchemes } from "./list.ts";
 import { SocketStream } from "./socket-stream.ts";
-import { dialTcp } from "./socket.ts";
+import { dialTcp, type LoopCheck } from "./socket.ts";
 import type {
   Chain,
   Connector,
@@ -38,6 +38,8 @@ export interface ChainOptions {
   readonly log: Logger;
   /** Masks WebSocket payload; the default is plain JavaScript. */
   readonly mask?: MaskFunction;
+  /** Keeps first sockets out of our own devices. */
+  readonly loopTo?: LoopCheck;
 }
 
 const TOTAL_MS = 30_000;
@@ -231,6 +233,7 @@ class HopChain implements Chain {
     const socket = await dialTcp({
       ...address,
       ...(by === undefined ? {} : localEnd(by)),
+      loopTo: this.#options.loopTo,
       signal,
       party,
     });

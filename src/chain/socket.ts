@@ -12,6 +12,9 @@ import { openBoundSocket } from "./bound-socket.ts";
 import { ChainError, type Party, abortError, asChainError } from "./errors.ts";
 import { joinHostPort } from "../config/net.ts";
 
+/** Answers the name of our own device that a packet to `address` with this mark would enter. */
+export type LoopCheck = (address: string, mark: number | undefined) => string | undefined;
+
 export interface DialOptions {
   /** IP text or a name; "" = this machine. */
   readonly host: string;
@@ -19,6 +22,8 @@ export interface DialOptions {
   /** Device names or local addresses, comma-separated, tried in order; `!` ends the list. */
   readonly device?: string | undefined;
   readonly mark?: number | undefined;
+  /** Names the own device that a socket without a device would enter; undefined: none. */
+  readonly loopTo?: LoopCheck | undefined;
   readonly signal: AbortSignal;
   /** Who is blamed for a failure. */
   readonly party: Party;
@@ -45,6 +50,7 @@ export async function dialTcp(options: DialOptions): Promise<Socket> {
     options.signal.throwIfAborted();
     const addresses = await withSignal(resolveHost(options.host), options.signal);
     const ways = waysTo(addresses, options);
+    for (const way of ways) refuseLoop(way, options);
     const socket = await firstOf(ways, connectWay, options.signal);
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
@@ -78,6 +84,16 @@ export function withSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise
     const off = (): void => signal.removeEventListener("abort", onAbort);
     promise.then(resolve, reject).finally(off);
   });
+}
+
+/** Fails closed where our own socket would come back through our own device. */
+function refuseLoop({ address, device, mark }: Way, { loopTo, party }: DialOptions): void {
+  const own = device === undefined ? loopTo?.(address, mark) : undefined;
+  if (own === undefined) return;
+  const message =
+    `the route to ${address} leads into the own device ${own}; ` +
+    "give interface=DEVICE or so_mark=N, or exclude the address";
+  throw new ChainError(message, { reason: "prohibited", party });
 }
 
 /** Each address by each local end that fits it. */

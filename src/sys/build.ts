@@ -118,7 +118,8 @@ function compile(recipe: Recipe, folder: string): string {
     const includes = [`-I${work}`, `-I${recipe.headers}`];
     const defines = ["-D_GNU_SOURCE", `-DNAPI_VERSION=${NAPI_VERSION}`];
     runCompiler([...FLAGS, ...defines, ...includes, "-o", out, ...recipe.sources]);
-    fs.chmodSync(out, 0o700);
+    // Everybody who may read the checkout may load it; only its owner may write it.
+    fs.chmodSync(out, 0o755);
     fs.renameSync(out, file);
   } finally {
     fs.rmSync(work, { recursive: true, force: true });

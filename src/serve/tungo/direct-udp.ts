@@ -5,10 +5,11 @@
  * UDP_GRO). What the socket's buffer does not take is dropped (UDP-14).
  */
 import * as abi from "../../../assembly/abi.ts";
+import { addressText } from "../../core/core.ts";
 import type { FlowFacts, MappingCarrier } from "../../core/flow.ts";
 import { FAILED, READABLE, type Watch } from "../../sys/native.ts";
-import type { DirectContext } from "./direct.ts";
-import { datagramError, EAGAIN } from "./errno.ts";
+import { mayEnter, type DirectContext } from "./direct.ts";
+import { datagramError, EAGAIN, EPERM } from "./errno.ts";
 
 /** recvmmsg calls of one readiness. */
 const RECV_ROUNDS = 4;
@@ -21,12 +22,17 @@ const RECV_BUFFER_BYTES = 1_048_576;
 export class DirectMapping implements MappingCarrier {
   readonly #context: DirectContext;
   readonly #handle: number;
+  readonly #family: 4 | 6;
   #fd = -1;
   #watch: Watch | undefined;
+  /** The last destination that the guard was asked about, and its answer. */
+  #checked = new Uint8Array(0);
+  #looped = false;
 
   constructor(context: DirectContext, flow: FlowFacts) {
     this.#context = context;
     this.#handle = flow.handle;
+    this.#family = flow.family;
     const { native, device, mark, poller } = context;
     try {
       this.#fd = native.socket(flow.family, "dgram", {
@@ -47,16 +53,32 @@ export class DirectMapping implements MappingCarrier {
     let at = abi.DGRAMS_BASE + first * abi.DGRAM_BYTES;
     let left = count;
     while (left > 0) {
-      const sent = native.udpSend(region, this.#fd, at, left);
-      if (sent >= left) return;
-      if (sent < 0) {
-        if (sent === -EAGAIN) return;
-        this.#refused(at, -sent);
-      }
+      const run = this.#passable(at, left);
+      const sent = run > 0 ? native.udpSend(region, this.#fd, at, run) : -EPERM;
+      if (sent === -EAGAIN) return;
+      if (sent < 0) this.#refused(at, -sent);
       const done = Math.max(1, sent);
       at += done * abi.DGRAM_BYTES;
       left -= done;
     }
+  }
+
+  /** How many records from `at` on may be sent at once; 0 if the first would come back to us. */
+  #passable(at: number, left: number): number {
+    if (this.#context.device !== undefined) return left;
+    const { u8 } = this.#context.pump.core;
+    const farBytes = this.#family === 4 ? 4 : 16;
+    const farOf = (record: number): Uint8Array =>
+      u8.subarray(record + abi.DGRAM_FAR_OFF, record + abi.DGRAM_FAR_OFF + farBytes);
+    const far = farOf(at);
+    if (!sameBytes(far, this.#checked)) {
+      this.#checked = far.slice();
+      this.#looped = mayEnter(this.#context, this.#checked, addressText(far, this.#family));
+    }
+    if (this.#looped) return 0;
+    let run = 1;
+    while (run < left && sameBytes(farOf(at + run * abi.DGRAM_BYTES), far)) run++;
+    return run;
   }
 
   closed(): void {
@@ -134,4 +156,10 @@ export class DirectMapping implements MappingCarrier {
     core.u32[(record + abi.DGRAM_LEN_OFF) >> 2] = 0;
     core.u32[(record + abi.DGRAM_GSO_OFF) >> 2] = kind;
   }
+}
+
+export function sameBytes(one: Uint8Array, other: Uint8Array): boolean {
+  if (one.length !== other.length) return false;
+  for (let index = 0; index < one.length; index++) if (one[index] !== other[index]) return false;
+  return true;
 }

@@ -11,8 +11,9 @@ import type { Core } from "../../core/core.ts";
 import type { FlowCarrier, FlowFacts } from "../../core/flow.ts";
 import type { Pump } from "../../core/pump.ts";
 import type { DialDeadlines, Dialling } from "./deadline.ts";
-import { EAGAIN, EINPROGRESS, ETIMEDOUT, rejectForErrno } from "./errno.ts";
+import { EAGAIN, EINPROGRESS, EPERM, ETIMEDOUT, rejectForErrno } from "./errno.ts";
 import { FAILED, READABLE, WRITABLE, type Native, type Watch } from "../../sys/native.ts";
+import type { LoopGuard } from "../../sys/loop-guard.ts";
 import type { Poller } from "../../sys/poll.ts";
 
 /** What all direct sockets of a service share. */
@@ -25,8 +26,21 @@ export interface DirectContext {
   /** SO_BINDTODEVICE and SO_MARK of the service (`interface`, `so_mark`). */
   readonly device?: string;
   readonly mark?: number;
+  /** Asked for sockets without a device: they must not come back through our own. */
+  readonly guard: LoopGuard;
+  /** A destination was refused, because the way to it leads into the device of that name. */
+  looped(device: string, destination: string): void;
   /** A socket failed before it could connect: for the log. */
   dialFailed(flow: FlowFacts, errno: number): void;
+}
+
+/** Whether a socket to this address would enter our own device; then it is logged. */
+export function mayEnter(context: DirectContext, address: Uint8Array, text: string): boolean {
+  if (context.device !== undefined) return false;
+  const own = context.guard.deviceTo(address, context.mark);
+  if (own === undefined) return false;
+  context.looped(own, text);
+  return true;
 }
 
 /** Bytes asked of the core for one recv; it answers with what its buffers allow. */
@@ -82,7 +96,11 @@ export class DirectFlow implements FlowCarrier, Dialling {
 
   #dial(): void {
     const { native, device, mark, poller } = this.#context;
-    const { family, localBytes, localPort } = this.#flow;
+    const { family, localBytes, localPort, localHost } = this.#flow;
+    if (mayEnter(this.#context, localBytes, localHost)) {
+      this.#refuse(EPERM);
+      return;
+    }
     try {
       this.#fd = native.socket(family, "stream", {
         ...(device === undefined ? {} : { device }),

@@ -4,8 +4,10 @@
  * flight are a bounded table keyed by our own sequence number.
  */
 import * as abi from "../../../assembly/abi.ts";
+import { addressText } from "../../core/core.ts";
 import { READABLE, type Native, type Watch } from "../../sys/native.ts";
-import type { DirectContext } from "./direct.ts";
+import { sameBytes } from "./direct-udp.ts";
+import { mayEnter, type DirectContext } from "./direct.ts";
 import { EAGAIN } from "./errno.ts";
 
 /** Pings in flight, and how long an answer is waited for. */
@@ -44,6 +46,9 @@ export class EchoHost {
     const { core } = pump;
     const record = abi.DGRAMS_BASE + index * abi.DGRAM_BYTES;
     const family = core.u16[(record + abi.DGRAM_FAMILY_OFF) >> 1] === 6 ? 6 : 4;
+    const far = record + abi.DGRAM_FAR_OFF;
+    const target = core.u8.slice(far, far + (family === 4 ? 4 : 16));
+    if (mayEnter(this.#context, target, addressText(target, family))) return;
     const line = this.#line(family);
     if (line === undefined) return;
     this.#expire(line);
@@ -55,7 +60,7 @@ export class EchoHost {
     line.pings.delete(own);
     line.pings.set(own, {
       client: core.u8.slice(record + abi.DGRAM_CLIENT_OFF, record + abi.DGRAM_CLIENT_OFF + 16),
-      far: core.u8.slice(record + abi.DGRAM_FAR_OFF, record + abi.DGRAM_FAR_OFF + 16),
+      far: target,
       id: core.u16[(record + abi.DGRAM_ID_OFF) >> 1] ?? 0,
       seq,
       sentUs: pump.now(),
@@ -103,8 +108,9 @@ export class EchoHost {
       }
       const own = core.u16[(record + abi.DGRAM_SEQ_OFF) >> 1] ?? 0;
       const ping = line.pings.get(own);
-      const far = core.u8.subarray(record + abi.DGRAM_FAR_OFF, record + abi.DGRAM_FAR_OFF + 16);
-      if (ping === undefined || !sameAddress(ping.far, far, family)) {
+      const at = record + abi.DGRAM_FAR_OFF;
+      const far = core.u8.subarray(at, at + (family === 4 ? 4 : 16));
+      if (ping === undefined || !sameBytes(ping.far, far)) {
         pump.unstage();
         continue;
       }
@@ -140,10 +146,4 @@ function openPing({ native, device, mark }: DirectContext, family: 4 | 6): numbe
     }
   }
   return -1;
-}
-
-function sameAddress(a: Uint8Array, b: Uint8Array, family: 4 | 6): boolean {
-  const bytes = family === 4 ? 4 : 16;
-  for (let index = 0; index < bytes; index++) if (a[index] !== b[index]) return false;
-  return true;
 }

@@ -3,13 +3,12 @@ import { constants } from "node:os";
 import * as abi from "../../../assembly/abi.ts";
 import type { Unreachable } from "../../chain/types.ts";
 
-export const { EAGAIN, EINPROGRESS, ECONNREFUSED, EMSGSIZE, ETIMEDOUT } = constants.errno;
+export const { EAGAIN, EINPROGRESS, ECONNREFUSED, EMSGSIZE, ETIMEDOUT, EPERM } = constants.errno;
 
 const {
   EHOSTUNREACH,
   ENETUNREACH,
   EACCES,
-  EPERM,
   ENETDOWN,
   EADDRNOTAVAIL,
   EHOSTDOWN = 112,

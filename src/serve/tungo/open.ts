@@ -6,6 +6,7 @@ import { formatCidr } from "../../config/net.ts";
 import type { TungoOptions } from "../../config/tungo.ts";
 import { messageOf } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
+import type { LoopGuard } from "../../sys/loop-guard.ts";
 import type { Native } from "../../sys/native.ts";
 import type { Poller } from "../../sys/poll.ts";
 import type { Device } from "../../tun/device.ts";
@@ -20,11 +21,12 @@ export interface OpenContext {
   readonly native: Native;
   readonly poller: Poller;
   readonly log: Logger;
+  readonly guard: LoopGuard;
 }
 
 /** `again`: the device was lost before, so its recording goes on. */
 export function openTungoDevice(tungo: TungoOptions, context: OpenContext, again: boolean): Device {
-  const { native, poller, log } = context;
+  const { native, poller, log, guard } = context;
   const device = openLinuxDevice({
     native,
     poller,
@@ -48,7 +50,11 @@ export function openTungoDevice(tungo: TungoOptions, context: OpenContext, again
         (error) => log.warn(`device ${device.name} is elsewhere: ${messageOf(error)}`),
       );
     }
-    device.onLink(({ kind }) => log.warn(`link ${device.name}: ${kind}`, { device: device.name }));
+    guard.add(device.index, device.name);
+    device.onLink(({ kind }) => {
+      if (kind === "gone" || kind === "moved") guard.remove(device.index);
+      log.warn(`link ${device.name}: ${kind}`, { device: device.name });
+    });
     log.debug("device", {
       device: device.name,
       mtu: device.mtu,

@@ -17,6 +17,7 @@ import { defect, messageOf, TsgostError } from "../../errors.ts";
 import { xorMask, type MaskFunction } from "../../proto/ws.ts";
 import { ONCE_PER_MS, type Logger } from "../../log.ts";
 import type { Native } from "../../sys/native.ts";
+import type { LoopGuard } from "../../sys/loop-guard.ts";
 import type { Poller } from "../../sys/poll.ts";
 import type { Device } from "../../tun/device.ts";
 import { ChainedFlow, ChainedMapping, type ChainContext } from "./chained.ts";
@@ -36,6 +37,7 @@ export interface TungoServiceOptions {
   readonly native: Native;
   readonly poller: Poller;
   readonly log: Logger;
+  readonly guard: LoopGuard;
   readonly openDevice: DeviceMaker;
   /** The service cannot go on. */
   onFatal(error: TsgostError): void;
@@ -149,7 +151,7 @@ export class TungoService {
   }
 
   #makeRouter(pump: Pump): FlowRouter {
-    const { native, poller, tungo } = this.#options;
+    const { native, poller, tungo, guard } = this.#options;
     const chain = this.#chain;
     const dials = new DialDeadlines(tungo.dialTimeoutMs);
     this.#dials = dials;
@@ -159,6 +161,8 @@ export class TungoService {
       region: this.#region,
       pump,
       dials,
+      guard,
+      looped: (own, destination) => this.#looped(own, destination),
       ...(tungo.interface === undefined ? {} : { device: tungo.interface }),
       ...(tungo.soMark === undefined ? {} : { mark: tungo.soMark }),
       dialFailed: (flow, errno) => this.#dialFailed(flow, `errno ${errno}`),
@@ -184,6 +188,15 @@ export class TungoService {
       // A chain carries no echo: with `echo=host` asked for all the same, pings go out directly.
       echo: (record) => echo.request(record),
     };
+  }
+
+  #looped(own: string, destination: string): void {
+    this.#log.once(`loop ${own}`, ONCE_PER_MS, {
+      level: "error",
+      message:
+        `the route to ${destination} leads into the own device ${own}, so it is refused; ` +
+        "give interface=DEVICE or so_mark=N, or exclude the address",
+    });
   }
 
   #dialFailed(flow: FlowFacts, cause: string): void {
