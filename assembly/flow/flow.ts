@@ -5,7 +5,7 @@
  *   free      | on the free list, no handle | none                          | CFG_FLOWS
  *   pending   | TCP_PENDING, in the table   | accept reject abort release   | CFG_DIALS, deadline
  *   half-open | TCP_SYN_RECEIVED, likewise  | all                           | CFG_HALF_OPEN, tries
- *   living    | ESTABLISHED … LAST-ACK      | all                           | retries, keepalive, idle
+ *   living    | ESTABLISHED … LAST-ACK      | all                           | tries, keepalive
  *   over      | EV_CLOSED raised, no table  | consume commit (void) release | the host
  *
  * EV_OPEN is raised once when a record leaves `free`, EV_CLOSED once when it becomes `over`. A

@@ -1,5 +1,6 @@
 /**
  * What goes wrong on the way: truthful reasons, one log line with a remedy, nothing left behind.
+ * Longer than 400 lines because every case needs the same faulty servers.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
