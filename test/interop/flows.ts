@@ -77,6 +77,15 @@ export function refused(scene: Scene, host: string): Body {
   };
 }
 
+/** The connect fails by itself, before the client loses patience. */
+export function connectFails(scene: Scene, port: number): Body {
+  return async () => {
+    const { outcome, ms } = await scene.client("tryConnect", PLACES.web4, port, 50_000);
+    assert.match(outcome, /^(ETIMEDOUT|EHOSTUNREACH|ECONNREFUSED)$/);
+    return `${outcome} after ${Math.round(ms)} ms`;
+  };
+}
+
 /** A flow that leads nowhere ends soon and carries nothing. */
 export function endsAtOnce(scene: Scene, port: number): Body {
   return async () => {

@@ -91,9 +91,28 @@ async function oursInFull(place: Place, table: Table): Promise<void> {
       );
     }
   }
-  const link = { transport: "wss", server: "plain", client: "nodelay=true" };
+  await oursDeadlocked(place, table);
+}
+
+/** A client that waits for the reply, and a server that keeps it until the target speaks. */
+async function oursDeadlocked(place: Place, table: Table): Promise<void> {
+  const { scene } = place;
+  const link = { transport: "wss", server: "nodelay=false", client: "nodelay=true" };
+  const spot = spotOf(OURS, { ...link, server: "plain" });
+  await between(
+    place.gostServer(link),
+    () => place.tsgostTungo(link),
+    async () => {
+      for (const { host, family } of flows.FAMILIES) {
+        await table.check(spot, `${family}: server speaks first`, flows.greeter(scene, host));
+        await table.check(spot, `${family}: refused is ECONNREFUSED`, flows.refused(scene, host));
+      }
+      const fails = flows.connectFails(scene, PORT.echo);
+      await table.check(spot, "client speaks first: the connect fails, in time", fails, 60_000);
+    },
+  );
   const deadlock = "gost's server answers only with the target's first data: both would wait";
-  table.notApplicable(spotOf(OURS, link), "everything", deadlock);
+  table.notApplicable(spot, "client speaks first, UDP", deadlock);
 }
 
 async function ourStreams(place: Place, table: Table, spot: Spot): Promise<void> {
