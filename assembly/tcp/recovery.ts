@@ -21,7 +21,7 @@ import { clearBoard, isReneging, lossEdge, nextSacked, nextUnsacked, sackedAt } 
 import { unsackedBytes } from "./board";
 import { stopRtt } from "./rtt";
 import { Segment } from "./segment";
-import { seqGe, seqGt, seqLe, seqLt, seqMax } from "./seq";
+import { seqDistance, seqGe, seqGt, seqLe, seqLt, seqMax } from "./seq";
 import { F_LOSS, F_RECOVERY, F_RTX_DUE, F_SACK, F_TLP_SENT, F_TS, Tcb, timestampNow } from "./tcb";
 
 const INITIAL_SEGMENTS: u32 = 10;
@@ -125,8 +125,9 @@ function grow(tcb: Tcb, acked: u32, flight: u32): void {
 
 /** A duplicate ACK by RFC 5681 §2 arrived from a client, with or without SACK. */
 export function onDuplicateAck(tcb: Tcb): void {
-  // More duplicates than segments in flight are made up (TCP-68).
-  const most = tcb.flight / tcb.sndMss + 1;
+  // More duplicates than there were segments in flight when the first came are made up (TCP-68).
+  const inFlight = isRecovering(tcb) ? seqDistance(tcb.sndUna, tcb.recover) : tcb.flight;
+  const most = inFlight / tcb.sndMss + 1;
   if (tcb.dupAcks < most) tcb.dupAcks++;
   if (!tcb.has(F_SACK)) countDuplicates(tcb);
 }

@@ -37,6 +37,7 @@ import {
   F_RTX_DUE,
   F_SHUT,
   F_SYN_DUE,
+  F_TLP_ARMED,
   F_TLP_DUE,
   F_WINDOW_DUE,
   Tcb,
@@ -298,7 +299,9 @@ function actData(tcb: Tcb, a: Action): bool {
     tcb.unset(F_PERSIST);
     tcb.rtxAt = NEVER;
   }
-  if (tcb.rtxAt == NEVER) armRetransmit(tcb);
+  // The probe of the tail waits for the last of the data (RFC 8985 §7.2).
+  const isTail = a.kind == ACT_NEW && tcb.has(F_TLP_ARMED);
+  if (tcb.rtxAt == NEVER || isTail) armRetransmit(tcb);
   return true;
 }
 

@@ -99,6 +99,7 @@ function takeInOrder(tcb: Tcb, seg: Segment): void {
 
 /** Two full segments: at once, less: after the delay (TCP-39). */
 function scheduleAck(tcb: Tcb): void {
+  if (tcb.rcvNxt == tcb.lastAckSent) return;
   if (tcb.rcvNxt - tcb.lastAckSent >= max(tcb.rcvMss, RCV_MSS_MIN) << 1) tcb.set(F_ACK_NOW);
   else if (tcb.ackAt == NEVER) {
     tcb.ackAt = now() + min(configUs(CFG_DELAYED_ACK_MS), DELAYED_ACK_US_MAX);
