@@ -47,11 +47,11 @@ test("no more than the client's window is in flight, a shrunk one is survived", 
   c.core.tearDown();
 });
 
-test("super-packets: gso_size is the segment's payload, 64 KiB at most, no PSH but at the end", () => {
+test("super-packets: gso_size is the segment's payload, 64 KiB at most, PSH at the end", () => {
   const c = connected(OFFLOADED, { options: { ...SYN_OPTIONS, ts: [7, 0] } });
   const opts = { options: { ts: [8, 0] as const }, window: 65_535 };
   let acked = 0;
-  let sizes: number[] = [];
+  const sizes: number[] = [];
   let out = write(c, 200_000);
   while (out.length > 0) {
     for (const seen of out) {
@@ -149,14 +149,16 @@ test("after a timeout the congestion window is one segment and all is sent again
 test("with SACK several holes are each repaired once, without a timeout", () => {
   const c = connected();
   write(c, 10 * MSS);
-  const at = (i: number): number => c.theirs(i * MSS);
+  /** An ACK before segment `ack`, with SACK blocks of segments. */
+  const sack = (ack: number, ...blocks: [number, number][]): TcpSeen[] =>
+    c.send({
+      ack: c.theirs(ack * MSS),
+      options: { sack: blocks.map(([l, r]) => [c.theirs(l * MSS), c.theirs(r * MSS)] as const) },
+    });
   // Segments 0, 3 and 6 are lost.
-  c.send({ ack: at(0), options: { sack: [[at(1), at(2)]] } });
-  c.send({ ack: at(0), options: { sack: [[at(1), at(3)]] } });
-  const out = c.send({ ack: at(0), options: { sack: [[at(4), at(6)], [at(1), at(3)]] } }); // prettier-ignore
-  out.push(...c.send({ ack: at(0), options: { sack: [[at(7), at(10)], [at(4), at(6)], [at(1), at(3)]] } })); // prettier-ignore
-  out.push(...c.send({ ack: at(3), options: { sack: [[at(7), at(10)], [at(4), at(6)]] } })); // prettier-ignore
-  out.push(...c.send({ ack: at(6), options: { sack: [[at(7), at(10)]] } }));
+  const out = [...sack(0, [1, 2]), ...sack(0, [1, 3]), ...sack(0, [4, 6], [1, 3])];
+  out.push(...sack(0, [7, 10], [4, 6], [1, 3]));
+  out.push(...sack(3, [7, 10], [4, 6]), ...sack(6, [7, 10]));
   assert.equal(ranges(c, out), [
     [0, MSS],
     [3 * MSS, MSS],
