@@ -2,8 +2,9 @@
  * The demo itself: all ✓ on a sound machine, ✗ where something is spoiled, nothing left in the
  * end.
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import * as assert from "uvu/assert";
 import {
   runChild,
@@ -11,50 +12,38 @@ import {
   startChild,
   type RunResult,
 } from "../../src/commands/demo/children.ts";
-import { canRun, cliCommand, skipReason, until } from "../kit/netns.ts";
+import { canRun, cliCommand, cliFile, skipReason, until } from "../kit/netns.ts";
 import { suite } from "../kit/suite.ts";
 
 const test = suite("e2e/demo");
 test.skipUnless(canRun, skipReason);
 test.timeout(300_000);
 
+/** The temporary folder of the demos here; nothing may stay in it. */
+const folder = mkdtempSync(join(tmpdir(), "tsgost-e2e-"));
+const env = { TMPDIR: folder };
+const HERE = dirname(cliFile());
+
 function demo(...args: readonly string[]): Promise<RunResult> {
-  return runChild(cliCommand("demo", "--size", "8M", ...args), { timeoutMs: 280_000 });
+  return runChild(cliCommand("demo", "--size", "8M", ...args), { timeoutMs: 280_000, env });
 }
 
-/** Process ids whose command line has this package's agent or command line. */
-function ours(): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .filter((name) => {
-      try {
-        return /demo\/agent\.js|dist\/src\/cli\.js/.test(
-          readFileSync(`/proc/${name}/cmdline`, "latin1"),
-        );
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "latin1");
+  } catch {
+    return "";
+  }
 }
 
-let before: number[] = [];
-let foldersBefore: string[] = [];
-test.before.each(() => {
-  before = ours();
-  foldersBefore = folders();
-});
-
-/** Folders of demos in the system's temporary folder. */
-function folders(): string[] {
-  return readdirSync(tmpdir()).filter((name) => name.startsWith("tsgost-demo-"));
+/** Processes that run this package's command line or agent. */
+function ours(): string[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.filter((pid) => commandLine(pid).includes(HERE));
 }
 
 async function assertNothingLeft(): Promise<void> {
-  const left = (): unknown[] => [
-    ...ours().filter((pid) => !before.includes(pid)),
-    ...folders().filter((name) => !foldersBefore.includes(name)),
-  ];
+  const left = (): string[] => [...ours(), ...readdirSync(folder)];
   assert.ok(await until(() => left().length === 0, 10_000), `left: ${left().join(", ")}`);
 }
 
@@ -84,7 +73,7 @@ for (const [what, line] of [
 
 for (const signal of ["SIGINT", "SIGKILL"] as const) {
   test(`${signal} in the middle leaves nothing behind`, async () => {
-    const child = startChild(cliCommand("demo"), ["ignore", "pipe", "inherit"]);
+    const child = startChild(cliCommand("demo"), ["ignore", "pipe", "inherit"], { env });
     let text = "";
     child.stdout?.setEncoding("utf8").on("data", (part: string) => (text += part));
     assert.ok(await until(() => text.includes("tungo serves"), 60_000), text);
@@ -95,6 +84,8 @@ for (const signal of ["SIGINT", "SIGKILL"] as const) {
     await assertNothingLeft();
   });
 }
+
+test.after(() => rmdirSync(folder));
 
 test("bad options: exit 2 and one line", async () => {
   for (const args of [["--sabotage", "all"], ["--size", "much"], ["--nonsense"]]) {
