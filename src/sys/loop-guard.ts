@@ -1,7 +1,7 @@
 /**
  * Keeps tsgost's own sockets out of its own devices: asks the kernel which way a packet would take
- * (RTM_GETROUTE, with the socket's mark), and whether that is one of ours. Sockets that are bound to
- * a device need no look.
+ * (RTM_GETROUTE, with the socket's mark), and whether that is one of ours. Sockets that are bound
+ * to a device need no look.
  */
 import { TsgostError } from "../errors.ts";
 import type { Native } from "./native.ts";

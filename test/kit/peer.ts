@@ -317,7 +317,7 @@ export class TcpPeer {
       return;
     }
     if (seen.flags.includes("S")) {
-      this.#must(seen.seq === this.#irs, "a second SYN-ACK has another sequence number");
+      // Again, or of a flow that took the evicted one's place: a challenge tells (RFC 5961 §4.2).
       if (this.#isServer) this.#sendSynAck(seen, nowUs);
       else this.#ackNow = true;
       return;
