@@ -180,6 +180,8 @@ export class Tcb extends Flow {
   /** Bytes consumed in this measuring interval, and its beginning. */
   tuneBytes: u32;
   tuneAt: f64;
+  /** Since when the client's window is shut. */
+  stalledAt: f64;
 
   @inline has(flag: u32): bool {
     return (this.flags & flag) != 0;

@@ -10,10 +10,12 @@ import {
   CFG_KEEPALIVE_COUNT,
   CFG_KEEPALIVE_INTERVAL_MS,
   CFG_SYN_ACK_RETRIES,
+  CLOSE_EVICTED,
   CLOSE_IDLE,
   CLOSE_PENDING,
   CLOSE_TIMEOUT,
   REJECT_HOST_UNREACHABLE,
+  STAT_FLOWS_EVICTED,
   STAT_TLP_PROBES,
   TCP_FIN_WAIT_2,
   TCP_PENDING,
@@ -47,12 +49,15 @@ import {
   F_WANT_WRITE,
   Tcb,
 } from "./tcb";
+import { isPressed } from "./window";
 
 /** RFC 8985 §7.2: a probe of the tail not before this, and with one segment the client may delay. */
 const PROBE_US_MIN: f64 = 10000.0;
 const PROBE_DELAYED_US: f64 = 50000.0;
 /** TCP-51: first window probe not before this. */
 const PERSIST_US_MIN: f64 = 200000.0;
+/** DOS-11: a window that stays shut for so long gives way when memory is short. */
+const STALL_US_MAX: f64 = 30000000.0;
 
 /** Something is in flight: sets the deadline for its ACK, the tail's probe first if that pays. */
 export function armRetransmit(tcb: Tcb): void {
@@ -72,6 +77,7 @@ export function armRetransmit(tcb: Tcb): void {
 export function armPersist(tcb: Tcb): void {
   tcb.backoff = 0;
   tcb.persists = 0;
+  tcb.stalledAt = now();
   tcb.set(F_PERSIST);
   tcb.unset(F_TLP_ARMED);
   tcb.rtxAt = now() + max(rtoNow(tcb), PERSIST_US_MIN);
@@ -147,8 +153,14 @@ function repeatSynAck(tcb: Tcb): void {
   tcb.rtxAt = now() + rtoNow(tcb);
 }
 
-/** TCP-51: goes on for ever while the client answers. */
+/** TCP-51: goes on for ever while the client answers and memory is not short (DOS-11). */
 function probeWindow(tcb: Tcb): void {
+  if (!tcb.has(F_PERSIST)) tcb.stalledAt = now();
+  if (isPressed() && now() - tcb.stalledAt >= STALL_US_MAX) {
+    count(STAT_FLOWS_EVICTED);
+    resetFlow(tcb, CLOSE_EVICTED);
+    return;
+  }
   tcb.persists++;
   if (<u32>tcb.persists > config(CFG_DATA_RETRIES)) {
     resetFlow(tcb, CLOSE_TIMEOUT);

@@ -42,6 +42,12 @@ export function mayGrow(): bool {
   return bufferedBytes() < cap - (cap >> 2);
 }
 
+/** Whether memory is short: seven eighths of the cap are in use. */
+export function isPressed(): bool {
+  const cap = config(CFG_BUFFER_CAP_BYTES);
+  return bufferedBytes() > cap - (cap >> 3);
+}
+
 /** Gives a new connection its receive buffer and the window of its SYN-ACK (TCP-45, TCP-6). */
 export function openWindow(tcb: Tcb): void {
   const cap = config(CFG_BUFFER_CAP_BYTES);

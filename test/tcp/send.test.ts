@@ -4,7 +4,7 @@ import * as abi from "../../assembly/abi.ts";
 import { concat, pattern } from "../kit/bytes.ts";
 import { ipPacket, PROTO_ICMP, type TcpSeen } from "../kit/packet.ts";
 import { suite } from "../kit/suite.ts";
-import { connected, MS, SECOND, SYN_OPTIONS, type Client } from "./client.ts";
+import { Client, connected, MS, SECOND, SYN_OPTIONS } from "./client.ts";
 
 const test = suite("tcp/send");
 const DATA = pattern(200_000);
@@ -247,6 +247,32 @@ test("a shut window is probed by one byte, at doubling intervals up to 60 s, for
   assert.ok(times.at(-1)! - times.at(-2)! <= 60_000);
   assert.is(c.closed(), 0);
   assert.is(total(c.send({ ack: c.theirs(0), window: 65_535 })) >= 2999, true);
+  c.core.tearDown();
+});
+
+test("when memory is short, the flows whose window is shut for long are reset, not others", () => {
+  const bufferCap = 524_288;
+  const options = { bufferCap, sendBuffer: 262_144, sendBufferMax: 262_144, connect: 1 };
+  const c = connected({ options });
+  const busy = new Client(c.core, { sport: 1 }).connect();
+  const stalled = [c, ...[2, 3].map((sport) => new Client(c.core, { sport }).connect())];
+  for (const each of stalled) {
+    each.send({ window: 0 });
+    c.core.write(each.handle, DATA);
+  }
+  assert.ok(c.core.gauge("GAUGE_BUFFERED_BYTES") > bufferCap * 0.875);
+  const resets = new Set<number>();
+  for (let i = 0; i < 60; i++) {
+    for (const { flags, dport } of c.run(SECOND)) if (flags === "RA") resets.add(dport);
+    for (const each of stalled) {
+      if (!resets.has(each.fields.dport!)) each.send({ ack: each.theirs(0), window: 0 });
+    }
+  }
+  assert.ok(resets.size >= 1);
+  assert.not(resets.has(1));
+  assert.ok(c.core.gauge("GAUGE_BUFFERED_BYTES") <= bufferCap * 0.875);
+  const gone = [...stalled, busy].flatMap((each) => each.events.splice(0));
+  for (const { code, handle } of gone) if (code !== 0) c.core.release(handle);
   c.core.tearDown();
 });
 
