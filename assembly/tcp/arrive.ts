@@ -26,7 +26,7 @@ import {
 import { now } from "../mem/clock";
 import { hasFlag } from "../mem/config";
 import { count } from "../mem/stats";
-import { ACK, FIN, PSH, RST, SYN, URG } from "../wire/tcp";
+import { ACK, FIN, RST, SYN, URG } from "../wire/tcp";
 import { checkAckRange, isFinAcked, takeAck } from "./ack";
 import { challenge } from "./challenge";
 import { closeFlow, finishFlow, resetFlow } from "./close";

@@ -75,7 +75,7 @@ function search(tcb: Tcb, seq: u32): u32 {
 }
 
 /** Bytes of memory that all ranges hold. */
-export function holesHeld(tcb: Tcb): u32 {
+function holesHeld(tcb: Tcb): u32 {
   let held: u32 = 0;
   for (let i: u32 = 0; i < tcb.holeCount; i++) held += holeAt(tcb, i).held;
   return held;
@@ -241,7 +241,7 @@ export function putHoles(tcb: Tcb, ptr: usize, limit: u32): u32 {
 }
 
 /** The range that contains `seq`, for a D-SACK of data ahead of a hole: its index, or -1. */
-export function holeWith(tcb: Tcb, seq: u32): i32 {
+function holeWith(tcb: Tcb, seq: u32): i32 {
   const index = search(tcb, seq + 1);
   if (index >= tcb.holeCount) return -1;
   const hole = holeAt(tcb, index);

@@ -164,7 +164,7 @@ function timestampOffset(tcb: Tcb): u32 {
 }
 
 /** The SYN gets its SYN-ACK with the next flush. From here on the record has all its fields. */
-export function answerSyn(tcb: Tcb): void {
+function answerSyn(tcb: Tcb): void {
   if (<u32>tcb.state == TCP_PENDING) unlist(tcb);
   setState(tcb, TCP_SYN_RECEIVED);
   list(tcb);

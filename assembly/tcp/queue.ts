@@ -8,12 +8,11 @@
 import {
   CFG_SEND_BUFFER_BYTES,
   CFG_SEND_BUFFER_MAX_BYTES,
-  CHUNK_BYTES,
   EV_WRITABLE,
   SPAN_MAX,
   TX_SPAN_MAX,
 } from "../layout";
-import { Block, giveBlock, takeChunk, takeSlot } from "../mem/block";
+import { Block, takeChunk, takeSlot } from "../mem/block";
 import { NEVER, now } from "../mem/clock";
 import { config } from "../mem/config";
 import { putSpan } from "../flow/stream";

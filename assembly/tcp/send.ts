@@ -11,7 +11,6 @@ import {
   STAT_RETRANSMITS,
   TCP_LAST_ACK,
   TCP_CLOSING,
-  TCP_PENDING,
   TCP_SYN_RECEIVED,
 } from "../layout";
 import { NEVER, now } from "../mem/clock";
@@ -44,16 +43,16 @@ import {
 } from "./tcb";
 import { armPersist, armRetransmit } from "./timers";
 
-export const ACT_NONE: u32 = 0;
-export const ACT_SYN_ACK: u32 = 1;
-export const ACT_RESET: u32 = 2;
-export const ACT_REJECT: u32 = 3;
+const ACT_NONE: u32 = 0;
+const ACT_SYN_ACK: u32 = 1;
+const ACT_RESET: u32 = 2;
+const ACT_REJECT: u32 = 3;
 /** Bytes and FIN that were never sent; that were; a probe of the window or of the tail. */
-export const ACT_NEW: u32 = 4;
-export const ACT_RETRANSMIT: u32 = 5;
-export const ACT_PROBE: u32 = 6;
-export const ACT_KEEPALIVE: u32 = 7;
-export const ACT_ACK: u32 = 8;
+const ACT_NEW: u32 = 4;
+const ACT_RETRANSMIT: u32 = 5;
+const ACT_PROBE: u32 = 6;
+const ACT_KEEPALIVE: u32 = 7;
+const ACT_ACK: u32 = 8;
 
 /** CLOSING and LAST-ACK end after this at most (TCP-102). */
 const CLOSING_US: f64 = 60000000.0;
@@ -62,7 +61,7 @@ const TURN: u32 = 32;
 
 /** Answers of `serveFlow`: nothing left; others' turn; TX is full. */
 export const SERVED: u32 = 0;
-export const TURN_OVER: u32 = 1;
+const TURN_OVER: u32 = 1;
 export const TX_FULL: u32 = 2;
 
 /** What to send (ACT_…): payload [seq, seq + len), a FIN behind it. If nothing: the next deadline. */
@@ -79,7 +78,7 @@ const scratch = changetype<Action>(memory.data(24, 8));
 if (offsetof<Action>() > 24) ERROR("Action outgrew its room");
 
 /** Fills `a` with what comes next for a flow. */
-export function nextAction(tcb: Tcb, a: Action): void {
+function nextAction(tcb: Tcb, a: Action): void {
   a.kind = ACT_NONE;
   a.seq = tcb.sndNxt;
   a.len = 0;
@@ -310,9 +309,4 @@ function onFinSent(tcb: Tcb): void {
   const state = <u32>tcb.state;
   if (tcb.closeAt != NEVER) return;
   if (state == TCP_LAST_ACK || state == TCP_CLOSING) tcb.closeAt = now() + CLOSING_US;
-}
-
-/** Whether a flow waits for its host. */
-export function isPending(tcb: Tcb): bool {
-  return <u32>tcb.state == TCP_PENDING;
 }

@@ -51,7 +51,7 @@ function successors(state: u32): u32 {
 }
 
 /** Whether `to` may follow `from`. */
-export function mayFollow(from: u32, to: u32): bool {
+function mayFollow(from: u32, to: u32): bool {
   return (successors(from) & bit(to)) != 0;
 }
 
@@ -69,11 +69,6 @@ export function setState(tcb: Tcb, to: u32): void {
 /** States in which the client's data is taken. */
 export function mayReceive(state: u32): bool {
   return state == TCP_ESTABLISHED || state == TCP_FIN_WAIT_1 || state == TCP_FIN_WAIT_2;
-}
-
-/** States in which data of ours may be queued or in flight. */
-export function maySend(state: u32): bool {
-  return state >= TCP_ESTABLISHED && state <= TCP_LAST_ACK && state != TCP_FIN_WAIT_2;
 }
 
 /** RFC 9293's synchronised states, TIME-WAIT apart. */

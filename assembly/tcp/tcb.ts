@@ -101,7 +101,7 @@ export class Tcb extends Flow {
   persists: u8;
   challenges: u8;
   rejectHow: u8;
-  closeCode: u8;
+  unused215: u8;
   /** Deadlines: retransmission or probe; delayed ACK; pending, closing or FIN-WAIT-2. */
   rtxAt: f64;
   ackAt: f64;

@@ -30,7 +30,7 @@ export function ownMss(family: u32): u32 {
 }
 
 /** The shift that the largest receive buffer needs (RFC 7323 §2.3). */
-export function ownScale(): u32 {
+function ownScale(): u32 {
   let scale: u32 = 0;
   while (scale < SCALE_MAX && WINDOW_MAX << scale < config(CFG_RECV_BUFFER_MAX_BYTES)) scale++;
   return scale;
