@@ -10,7 +10,7 @@ import { contentHash } from "./demo/content.ts";
 import { power } from "./demo/namespace.ts";
 import { fail, msText, Report, sizeText } from "./demo/report.ts";
 import type { ServeOptions } from "./demo/servers.ts";
-import { startTsgost, type Tsgost } from "./demo/tsgost.ts";
+import { HOMELESS, startTsgost, type Tsgost } from "./demo/tsgost.ts";
 import { buildWorld, inventory, PLACES, PORTS, type World } from "./demo/world.ts";
 
 export const DEMO_HELP = `Usage: tsgost demo [--size BYTES] [--keep] [--sabotage WHAT]
@@ -128,10 +128,8 @@ function describeReady({ fields, ms }: Tsgost["ready"]): string {
   return `ready after ${msText(ms)} ${text.length > 160 ? text.slice(0, 160) + "…" : text}`;
 }
 
-/** The server keeps the certificate that it makes in its home, which goes with the namespace. */
-async function startRelay(world: World): Promise<Tsgost> {
-  const env = { HOME: await world.internet.folder() };
-  return startTsgost(world.internet, RELAY, { env });
+function startRelay(world: World): Promise<Tsgost> {
+  return startTsgost(world.internet, RELAY, { env: HOMELESS });
 }
 
 async function startTungo(stage: Stage, world: World, chain: readonly string[]): Promise<Tsgost> {

@@ -6,7 +6,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { power, type Namespace, type RunOptions } from "../../src/commands/demo/namespace.ts";
-import { parseLine, startTsgost, type Tsgost } from "../../src/commands/demo/tsgost.ts";
+import { HOMELESS, parseLine, startTsgost, type Tsgost } from "../../src/commands/demo/tsgost.ts";
 import { buildWorld, PLACES, type World } from "../../src/commands/demo/world.ts";
 import type * as clients from "./clients.ts";
 import type { ServerOptions } from "./servers.ts";
@@ -45,12 +45,8 @@ export function ask<K extends keyof Clients>(
 export class Scene {
   readonly world: World;
   readonly #started: Tsgost[] = [];
-  /** Home of every tsgost here, so that no certificate or cache lands in the user's own. */
-  readonly #home: string;
-
-  constructor(world: World, home: string) {
+  constructor(world: World) {
     this.world = world;
-    this.#home = home;
   }
 
   static async open(options: Partial<ServerOptions> = {}): Promise<Scene> {
@@ -66,7 +62,7 @@ export class Scene {
       await world.close();
       throw error;
     }
-    return new Scene(world, await world.internet.folder());
+    return new Scene(world);
   }
 
   /** Client functions in the client's namespace. */
@@ -103,7 +99,8 @@ export class Scene {
     args: readonly string[],
     options: RunOptions = {},
   ): Promise<Tsgost> {
-    const env = { HOME: this.#home, ...options.env };
+    const home = namespace === this.world.internet ? HOMELESS : {};
+    const env = { ...home, ...options.env };
     const started = await startTsgost(namespace, args, { ...options, env });
     this.#started.push(started);
     return started;

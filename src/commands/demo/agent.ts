@@ -5,16 +5,12 @@
  * became of the parent.
  */
 import type { ChildProcess } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { killAll, runChild, signalGroup, startChild, type RunOptions } from "./children.ts";
 
 export type Request =
   | { id: number; op: "run"; command: readonly string[]; options: RunOptions }
   | { id: number; op: "start"; command: readonly string[]; options: RunOptions }
-  | { id: number; op: "folder" }
   | { id: number; op: "signal"; process: number; signal: NodeJS.Signals }
   | { id: number; op: "call"; module: string; name: string; args: readonly unknown[] };
 
@@ -26,14 +22,6 @@ export type Message =
   | { kind: "exit"; process: number; code: number | null; signal: string | null };
 
 const started = new Map<number, ChildProcess>();
-const folders: string[] = [];
-
-/** A folder that goes when the agent does. */
-function makeFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), "tsgost-demo-"));
-  folders.push(folder);
-  return folder;
-}
 
 function tell(message: Message): void {
   if (process.connected) process.send?.(message, () => undefined);
@@ -76,8 +64,6 @@ function perform(request: Request): Promise<unknown> {
       return start(request.id, request.command, request.options);
     case "call":
       return call(request.module, request.name, request.args);
-    case "folder":
-      return Promise.resolve(makeFolder());
     case "signal": {
       const child = started.get(request.process);
       if (child !== undefined) signalGroup(child, request.signal);
@@ -103,12 +89,10 @@ process.on("message", (message: unknown) => {
   );
 });
 
-// Ctrl-C reaches the whole terminal group; the parent decides what happens then.
-process.on("SIGINT", () => undefined);
-process.on("SIGHUP", () => undefined);
+// Signals often reach the whole process group; the parent decides what happens then.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
 process.on("disconnect", () => {
   killAll();
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
   process.exit(0);
 });
 

@@ -1,8 +1,9 @@
 /**
- * Child processes that cannot outlive this one's interest in them: each has a process group of its
- * own, every wait has a deadline, and `killAll` ends what is left.
+ * Child processes that cannot outlive this one: each has a process group of its own, every wait has
+ * a deadline, `killAll` ends what is left, and where setpriv can say so the kernel ends them when
+ * this process is killed.
  */
-import { spawn, type ChildProcess, type StdioOptions } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess, type StdioOptions } from "node:child_process";
 
 export interface RunResult {
   /** Exit code; null if a signal ended it, -1 if it could not be started. */
@@ -25,6 +26,16 @@ const OUTPUT_MAX_BYTES = 4 * 1024 ** 2;
 const RUN_TIMEOUT_MS = 60_000;
 
 const living = new Set<ChildProcess>();
+let guard: readonly string[] | undefined;
+
+/** What to put before a command so that it dies with this process. */
+function deathGuard(): readonly string[] {
+  if (guard === undefined) {
+    const words = ["setpriv", "--pdeathsig", "KILL"];
+    guard = spawnSync("setpriv", [...words.slice(1), "true"]).status === 0 ? words : [];
+  }
+  return guard;
+}
 
 /** Starts a command in a process group of its own and keeps it in the list of `killAll`. */
 export function startChild(
@@ -32,7 +43,7 @@ export function startChild(
   stdio: StdioOptions,
   options: RunOptions = {},
 ): ChildProcess {
-  const [program = "", ...args] = command;
+  const [program = "", ...args] = [...deathGuard(), ...command];
   const child = spawn(program, args, {
     stdio,
     detached: true,

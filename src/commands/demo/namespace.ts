@@ -121,11 +121,6 @@ export class Namespace {
     return this.#ask({ id: this.#nextId++, op: "call", module, name, args });
   }
 
-  /** A new, empty folder that is removed when the namespace ends, however that happens. */
-  async folder(): Promise<string> {
-    return (await this.#ask({ id: this.#nextId++, op: "folder" })) as string;
-  }
-
   /** Ends the agent and all that runs in the namespace. */
   async close(): Promise<void> {
     const agent = this.#agent;

@@ -6,6 +6,9 @@ import type { Namespace, RemoteProcess, RunOptions } from "./namespace.ts";
 
 const READY_TIMEOUT_MS = 20_000;
 
+/** A server that makes a certificate keeps it in its home: here there shall be none. */
+export const HOMELESS = { HOME: "/dev/null" } as const;
+
 export interface Ready {
   /** The fields of the `ready` line. */
   readonly fields: Readonly<Record<string, unknown>>;
