@@ -122,10 +122,16 @@ async function startServers(world: World, options: DemoOptions): Promise<void> {
   await world.internet.call(module, "serve", serve);
 }
 
+/** The `ready` line for people: device, addresses and MTU of each service. */
 function describeReady({ fields, ms }: Tsgost["ready"]): string {
-  const shown = Object.entries(fields).filter(([key]) => !["level", "msg", "time"].includes(key));
-  const text = JSON.stringify(Object.fromEntries(shown));
-  return `ready after ${msText(ms)} ${text.length > 160 ? text.slice(0, 160) + "…" : text}`;
+  const services = Array.isArray(fields["services"]) ? (fields["services"] as unknown[]) : [];
+  const facts = services.map((service) => {
+    return Object.entries(service as Record<string, unknown>)
+      .filter(([key]) => key !== "name")
+      .map(([key, value]) => `${key} ${Array.isArray(value) ? value.join(", ") : String(value)}`)
+      .join("; ");
+  });
+  return `ready after ${msText(ms)}: ${facts.join("; ")}`;
 }
 
 function startRelay(world: World): Promise<Tsgost> {
