@@ -8,5 +8,6 @@ import { loadNative } from "../../src/sys/addon.ts";
 const [, , name = "", program = "", ...args] = process.argv;
 const tun = loadNative().tunOpen({ name, vnet: true });
 const child = spawn(program, args, { stdio: ["ignore", "inherit", "inherit", tun.fd] });
-for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => child.kill(signal));
+// Signals come to the whole group, so the command has them already.
+for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => undefined);
 child.on("exit", (code) => process.exit(code ?? 1));
