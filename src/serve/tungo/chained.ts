@@ -95,7 +95,7 @@ export class ChainedFlow implements FlowCarrier {
     stream.attach({
       data: (chunk) => this.#data(chunk),
       end: () => this.#end(),
-      close: (error) => this.#streamClosed(error),
+      close: () => this.#streamClosed(),
     });
     this.#upward();
     pump.touch();
@@ -176,11 +176,13 @@ export class ChainedFlow implements FlowCarrier {
     this.#context.pump.touch();
   }
 
-  #streamClosed(error?: Error): void {
+  #streamClosed(): void {
     if (this.#closed) return;
     const { pump } = this.#context;
-    // A far end that is wholly gone without having ended both directions is a reset.
-    if (error !== undefined || !this.#ended || !this.#finSent) {
+    // Both directions were ended in order: a server that closed at once resets what comes after
+    // (a gost server does), and the client must not take that for a failure.
+    const isDone = this.#ended && this.#finSent;
+    if (!isDone) {
       this.#core.x.abort(this.#handle, pump.now());
       pump.touch();
     }

@@ -1,0 +1,112 @@
+/** A flow through a chain: what the end of its stream means for the client. */
+import * as assert from "uvu/assert";
+import * as abi from "../../assembly/abi.ts";
+import type { Chain, StreamHandler, UpStream } from "../../src/chain/types.ts";
+import type { FlowFacts } from "../../src/core/flow.ts";
+import type { Pump } from "../../src/core/pump.ts";
+import { ChainedFlow } from "../../src/serve/tungo/chained.ts";
+import { suite } from "../kit/suite.ts";
+
+const test = suite("serve/chained");
+
+const FACTS: FlowFacts = {
+  handle: 7,
+  ptr: 0,
+  family: 4,
+  remoteHost: "192.0.2.1",
+  remotePort: 40_000,
+  localHost: "192.0.2.9",
+  localPort: 80,
+  localBytes: new Uint8Array([192, 0, 2, 9]),
+};
+
+/** A flow whose core and stream write down what was asked of them. */
+class Scene {
+  readonly calls: string[] = [];
+  handler: StreamHandler | undefined;
+  readonly flow: ChainedFlow;
+
+  constructor() {
+    const call =
+      (name: string) =>
+      (...args: unknown[]): number => {
+        this.calls.push([name, ...args.slice(1, -1)].join(" "));
+        return 0;
+      };
+    const x = {
+      accept: call("accept"),
+      abort: call("abort"),
+      reject: call("reject"),
+      shutdown: call("shutdown"),
+      release: () => void this.calls.push("release"),
+      recvPeek: () => 0,
+    };
+    const pump = { core: { x }, now: () => 0, touch: () => undefined } as unknown as Pump;
+    const stream: UpStream = {
+      attach: (handler) => {
+        this.handler = handler;
+      },
+      write: () => undefined,
+      pause: () => undefined,
+      resume: () => undefined,
+      end: () => void this.calls.push("stream end"),
+      reset: () => void this.calls.push("stream reset"),
+      destroy: () => void this.calls.push("stream destroy"),
+    };
+    const chain = { connect: () => Promise.resolve(stream) } as unknown as Chain;
+    this.flow = new ChainedFlow(
+      { chain, pump, dialTimeoutMs: 1000, dialFailed: () => undefined },
+      FACTS,
+    );
+  }
+
+  async connected(): Promise<StreamHandler> {
+    await Promise.resolve();
+    await Promise.resolve();
+    assert.ok(this.handler !== undefined);
+    return this.handler!;
+  }
+}
+
+test("both ends in order, then a reset of the transport: no reset for the client", async () => {
+  const scene = new Scene();
+  const handler = await scene.connected();
+  handler.end();
+  scene.flow.fin();
+  handler.close(new Error("read ECONNRESET"));
+  scene.flow.closed(abi.CLOSE_DONE);
+  assert.equal(scene.calls, ["accept", "shutdown", "stream end", "stream destroy", "release"]);
+});
+
+test("a stream that is lost before it ended resets the client", async () => {
+  const scene = new Scene();
+  const handler = await scene.connected();
+  handler.close(new Error("read ECONNRESET"));
+  scene.flow.closed(abi.CLOSE_HOST);
+  assert.equal(scene.calls, ["accept", "abort", "stream reset", "release"]);
+});
+
+test("a stream that is lost while the client may still send resets the client", async () => {
+  const scene = new Scene();
+  const handler = await scene.connected();
+  handler.end();
+  handler.close(new Error("read ECONNRESET"));
+  assert.equal(scene.calls, ["accept", "shutdown", "abort"]);
+});
+
+test("a stream that closes without a word resets the client", async () => {
+  const scene = new Scene();
+  const handler = await scene.connected();
+  scene.flow.fin();
+  handler.close();
+  assert.equal(scene.calls, ["accept", "stream end", "abort"]);
+});
+
+test("the client's reset resets the stream", async () => {
+  const scene = new Scene();
+  await scene.connected();
+  scene.flow.closed(abi.CLOSE_RESET);
+  assert.equal(scene.calls, ["accept", "stream reset", "release"]);
+});
+
+test.run();
