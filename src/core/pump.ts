@@ -37,7 +37,8 @@ export interface LoopTurns {
 export interface PumpOptions {
   readonly core: Core;
   readonly device: Device;
-  readonly router: FlowRouter;
+  /** Makes who carries the flows; called once, with the pump that they act on. */
+  makeRouter(pump: Pump): FlowRouter;
   /** The readiness dispatcher: what its callbacks caused leaves at the end of their turn. */
   readonly turns?: LoopTurns;
   /** The core trapped, or the device is lost: the pump has stopped. */
@@ -74,7 +75,7 @@ export class Pump {
   constructor(options: PumpOptions) {
     this.core = options.core;
     this.#device = options.device;
-    this.#router = options.router;
+    this.#router = options.makeRouter(this);
     this.#onFailure = (error) => options.onFailure(error);
     this.#turns = options.turns;
     this.#unhook = options.turns?.endOfTurn(() => {

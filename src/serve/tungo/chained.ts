@@ -177,15 +177,13 @@ export class ChainedFlow implements FlowCarrier {
   }
 
   #streamClosed(): void {
-    if (this.#closed) return;
-    const { pump } = this.#context;
     // Both directions were ended in order: a server that closed at once resets what comes after
     // (a gost server does), and the client must not take that for a failure.
     const isDone = this.#ended && this.#finSent;
-    if (!isDone) {
-      this.#core.x.abort(this.#handle, pump.now());
-      pump.touch();
-    }
+    if (this.#closed || isDone) return;
+    const { pump } = this.#context;
+    this.#core.x.abort(this.#handle, pump.now());
+    pump.touch();
   }
 }
 

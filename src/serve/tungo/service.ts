@@ -125,23 +125,14 @@ export class TungoService {
     const { native } = this.#options;
     this.#region = native.attach(core.buffer);
     device.attach({ buffer: core.buffer, region: this.#region });
-    const router: FlowRouter = {
-      open: (flow) => this.#router.open(flow),
-      mapping: (flow) => this.#router.mapping(flow),
-      echo: (record) => this.#router.echo(record),
-    };
-    const pump = new Pump({
+    this.#pump = new Pump({
       core,
       device,
-      router,
+      makeRouter: (pump) => this.#makeRouter(pump),
       turns: this.#options.poller,
       onFailure: (error) => this.#failed(error),
     });
-    this.#pump = pump;
-    this.#router = this.#makeRouter(pump);
   }
-
-  #router: FlowRouter = refuseAll;
 
   /** WebSocket masking: in the core for bytes of its memory, in JavaScript for others. */
   #mask(bytes: Uint8Array, key: number, phase: number): void {
@@ -274,15 +265,3 @@ export class TungoService {
     }
   }
 }
-
-/** Between two cores nothing is carried. */
-const refuseAll: FlowRouter = {
-  open: () => ({
-    readable: () => undefined,
-    writable: () => undefined,
-    fin: () => undefined,
-    closed: () => undefined,
-  }),
-  mapping: () => ({ datagrams: () => undefined, closed: () => undefined }),
-  echo: () => undefined,
-};
