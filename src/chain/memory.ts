@@ -30,7 +30,14 @@ export class NodeMemory {
   answersEarly = false;
   /** Until when (performance.now()) UDP associations are known to be refused. */
   noAssociationUntilMs = 0;
+  /** The sessions of a multiplexing dialer, which makes them. */
+  sessions: { close(): void } | undefined;
   #rttMs: number | undefined;
+
+  /** Ends what is kept for the node beyond single connections; its chain calls it once. */
+  close(): void {
+    this.sessions?.close();
+  }
 
   /** Smoothed time of a TCP handshake with the node. */
   get rttMs(): number | undefined {

@@ -120,9 +120,16 @@ export interface Dialer {
   prepare?(node: NodeConfig, memory: NodeMemory): void;
   /** Turns a raw connection to the node into this dialer's stream (TLS, WebSocket …). */
   handshake(raw: Transport, node: NodeConfig, context: NodeContext): Promise<Transport>;
+  /**
+   * Of a dialer that multiplexes, and called instead of `handshake`: one more stream to the node, in
+   * a session that is there, or in a new one over the raw connection that `open` makes through all
+   * nodes before this one. A session is shared: it outlives `context.signal`, so `open` gets a
+   * signal of its own, and `context.memory.close()` ends it.
+   */
+  stream?(node: NodeConfig, context: NodeContext, open: OpenTransport): Promise<Transport>;
 }
 
-/** Opens one more transport to the last node of a chain, through all hops before it. */
+/** Opens one more transport to a node, through all hops before it. */
 export type OpenTransport = (signal: AbortSignal) => Promise<Transport>;
 
 /** The protocol spoken to a node over its transport. */
