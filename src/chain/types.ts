@@ -4,6 +4,7 @@
  */
 import type { NodeConfig } from "../config/model.ts";
 import type { Logger } from "../log.ts";
+import type { BypassHit, Network } from "../types.ts";
 import type { MaskFunction } from "../proto/ws.ts";
 import type { NodeMemory } from "./memory.ts";
 
@@ -88,6 +89,34 @@ export interface Chain {
   datagrams(context: DialContext): Promise<UpDatagrams>;
   /** One line a node, for --dry-run. */
   describe(): readonly string[];
+  close(): void;
+}
+
+export interface RouteContext extends DialContext {
+  /** IP text of the client's end, for selectors by hash. */
+  readonly clientIp?: string;
+  /** The user that the client gave, once accepted. */
+  readonly user?: string;
+  /** Names that are known for a destination given as IP; rules see them too. */
+  readonly names?: readonly string[];
+}
+
+/**
+ * A service's way out: its bypass, names (hosts, resolver), chain or chain group, retries, and the
+ * device and mark of what it dials itself. Fails closed: only a bypass of the first hop, or having
+ * no chain at all, leads to direct dialling.
+ */
+export interface Router {
+  /** Rejects with a ChainError; reason "prohibited" when the service's bypass matches. */
+  connect(destination: Endpoint, context: RouteContext): Promise<UpStream>;
+  /** One carrier for all destinations of a client; every datagram is checked and routed. */
+  datagrams(context: RouteContext): Promise<UpDatagrams>;
+  /** What the service's own bypass says; handlers that answer refusals themselves ask it first. */
+  refuses(
+    network: Network,
+    destination: Endpoint,
+    names?: readonly string[],
+  ): BypassHit | undefined;
   close(): void;
 }
 

@@ -56,9 +56,16 @@ export interface ListenerConfig {
   readonly metadata: Metadata;
 }
 
+/** Several chains of which one is chosen. */
+export interface ChainGroupConfig {
+  readonly chains: readonly { readonly chain: string; readonly rule?: string }[];
+  readonly selector?: SelectorConfig;
+}
+
 export interface HandlerConfig {
   readonly type: string;
   readonly chain?: string;
+  readonly chainGroup?: ChainGroupConfig;
   readonly retries?: number;
   readonly auth?: Auth;
   readonly auther?: string;
@@ -67,8 +74,16 @@ export interface HandlerConfig {
   readonly metadata: Metadata;
 }
 
+export interface ForwardNodeConfig {
+  readonly name: string;
+  readonly addr: string;
+  /** "tcp" or "udp" instead of the listener's. */
+  readonly network?: string;
+  readonly metadata?: Metadata;
+}
+
 export interface ForwarderConfig {
-  readonly nodes: readonly { readonly name: string; readonly addr: string }[];
+  readonly nodes: readonly ForwardNodeConfig[];
   readonly selector?: SelectorConfig;
 }
 
@@ -86,7 +101,14 @@ export interface ServiceConfig {
   readonly listener: ListenerConfig;
   readonly handler: HandlerConfig;
   readonly forwarder?: ForwarderConfig;
-  readonly bypass?: string;
+  /** Names of `bypasses`. */
+  readonly bypasses?: readonly string[];
+  /** Names of `admissions`. */
+  readonly admissions?: readonly string[];
+  readonly resolver?: string;
+  readonly hosts?: string;
+  /** Names of `loggers`. */
+  readonly loggers?: readonly string[];
   readonly metadata: Metadata;
   readonly place: Place;
 }
@@ -108,7 +130,9 @@ export interface NodeConfig {
   readonly name: string;
   /** host:port. */
   readonly addr: string;
-  readonly bypass?: string;
+  readonly bypasses?: readonly string[];
+  readonly resolver?: string;
+  readonly hosts?: string;
   readonly connector: ConnectorConfig;
   readonly dialer: DialerConfig;
   readonly metadata: Metadata;
@@ -119,7 +143,9 @@ export interface HopConfig {
   readonly name: string;
   readonly nodes: readonly NodeConfig[];
   readonly selector?: SelectorConfig;
-  readonly bypass?: string;
+  readonly bypasses?: readonly string[];
+  readonly resolver?: string;
+  readonly hosts?: string;
   /** `interface`, `so_mark` and what else the hop was given. */
   readonly metadata: Metadata;
 }
@@ -135,15 +161,96 @@ export interface LogConfig {
   readonly output: string;
 }
 
+/** Where more entries of a list come from, beside those in the configuration. */
+export interface SourceConfig {
+  readonly file?: { readonly path: string };
+  readonly http?: { readonly url: string; readonly timeoutMs?: number };
+  /** Read again after this many milliseconds; undefined or ≤ 0: only once. */
+  readonly reloadMs?: number;
+  readonly place: Place;
+}
+
 export interface AutherConfig {
   readonly name: string;
   readonly auths: readonly Auth[];
+  readonly source: SourceConfig;
+}
+
+/** Rules of a bypass or an admission. */
+export interface MatcherConfig {
+  readonly name: string;
+  readonly whitelist: boolean;
+  readonly matchers: readonly string[];
+  /** Only of bypasses; "" = any. */
+  readonly network: string;
+  readonly source: SourceConfig;
+}
+
+export interface NameserverConfig {
+  /** `[udp|tcp|tls|dot|https]://host[:port][/path]`. */
+  readonly addr: string;
+  readonly chain?: string;
+  readonly prefer?: string;
+  readonly only?: string;
+  readonly hostname?: string;
+  readonly clientIP?: string;
+  /** Milliseconds: > 0 fixed, < 0 no cache, undefined the answer's. */
+  readonly ttlMs?: number;
+  readonly timeoutMs?: number;
+  readonly isAsync?: boolean;
+}
+
+export interface ResolverConfig {
+  readonly name: string;
+  readonly nameservers: readonly NameserverConfig[];
+  readonly place: Place;
+}
+
+export interface HostsConfig {
+  readonly name: string;
+  readonly mappings: readonly {
+    readonly ip: string;
+    readonly hostname: string;
+    readonly aliases: readonly string[];
+  }[];
+  readonly source: SourceConfig;
+}
+
+/** A table of routes between tunnels' clients. */
+export interface RouterTableConfig {
+  readonly name: string;
+  readonly routes: readonly { readonly dst: string; readonly gateway: string }[];
+  readonly source: SourceConfig;
+}
+
+export interface LoggerConfig {
+  readonly name: string;
+  readonly log: LogConfig;
+}
+
+/** The sections `api` and `metrics`. */
+export interface EndpointConfig {
+  readonly addr: string;
+  readonly path?: string;
+  readonly pathPrefix?: string;
+  readonly accesslog?: boolean;
+  readonly auth?: Auth;
+  readonly auther?: string;
+  readonly place: Place;
 }
 
 export interface Config {
   readonly services: readonly ServiceConfig[];
   readonly chains: readonly ChainConfig[];
   readonly authers: readonly AutherConfig[];
+  readonly bypasses: readonly MatcherConfig[];
+  readonly admissions: readonly MatcherConfig[];
+  readonly resolvers: readonly ResolverConfig[];
+  readonly hosts: readonly HostsConfig[];
+  readonly routers: readonly RouterTableConfig[];
+  readonly loggers: readonly LoggerConfig[];
+  readonly api?: EndpointConfig;
+  readonly metrics?: EndpointConfig;
   readonly log: LogConfig;
   /** Default server certificate. */
   readonly tls?: TlsConfig;

@@ -5,12 +5,14 @@
 import { configError } from "../errors.ts";
 import { isDocMap, ownKey, setKey } from "./document.ts";
 import type { DocMap, DocValue, Reading } from "./document.ts";
+import { given, listOf, mapOf, namesOf, numberOf, optional, textOf, textsOf } from "./fields.ts";
 import { checkNodeKeys, checkServiceKeys } from "./keys.ts";
 import { validateLog } from "./log-config.ts";
 import type {
   Auth,
   AutherConfig,
   ChainConfig,
+  ChainGroupConfig,
   Config,
   ConnectorConfig,
   DialerConfig,
@@ -26,6 +28,16 @@ import type {
   TlsConfig,
 } from "./model.ts";
 import { parseHostPort } from "./net.ts";
+import {
+  authOf,
+  endpointOf,
+  hostsOf,
+  loggersOf,
+  matchersOf,
+  resolversOf,
+  routersOf,
+  sourceOf,
+} from "./sections.ts";
 import { didYouMean } from "./suggest.ts";
 import {
   CONNECTOR_WORDS,
@@ -37,7 +49,12 @@ import {
 } from "./words.ts";
 
 /** Sections that end in the model; the others are `rest`. */
-const MODELLED = new Set(["services", "chains", "hops", "authers", "log", "tls"]);
+const MODELLED = new Set(
+  (
+    "services chains hops authers bypasses admissions resolvers hosts routers loggers api metrics " +
+    "log tls"
+  ).split(" "),
+);
 
 /** Keys of a service that name objects, and the sections those are in. */
 const REFERENCES: Readonly<Record<string, string>> = {
@@ -70,49 +87,17 @@ export function validate(document: DocMap, reading: Reading): Config {
     services: checker.services(),
     chains: checker.chains(),
     authers: checker.authers(),
+    bypasses: matchersOf(document, "bypasses", reading),
+    admissions: matchersOf(document, "admissions", reading),
+    resolvers: resolversOf(document, reading),
+    hosts: hostsOf(document, reading),
+    routers: routersOf(document, reading),
+    loggers: loggersOf(document, reading),
+    ...given("api", endpointOf(document, "api", reading)),
+    ...given("metrics", endpointOf(document, "metrics", reading)),
     log: validateLog(mapOf(document, "log"), reading),
     ...(tls === undefined ? {} : { tls: tlsOf(tls) }),
     rest,
-  };
-}
-
-function listOf(map: DocMap, key: string): DocMap[] {
-  const value = ownKey(map, key);
-  return Array.isArray(value) ? value.filter(isDocMap) : [];
-}
-
-function mapOf(map: DocMap, key: string): DocMap | undefined {
-  const value = ownKey(map, key);
-  return isDocMap(value) ? value : undefined;
-}
-
-function textOf(map: DocMap, key: string): string {
-  const value = ownKey(map, key);
-  return typeof value === "string" ? value : "";
-}
-
-function numberOf(map: DocMap, key: string): number | undefined {
-  const value = ownKey(map, key);
-  return typeof value === "number" ? value : undefined;
-}
-
-function textsOf(map: DocMap, key: string): string[] {
-  const value = ownKey(map, key);
-  const items = Array.isArray(value) ? value : [value];
-  return items.filter((item): item is string => typeof item === "string" && item !== "");
-}
-
-/** `{ [key]: value }`, or nothing for an empty text. */
-function optional<K extends string>(key: K, value: string): Partial<Record<K, string>> {
-  return value === "" ? {} : ({ [key]: value } as Record<K, string>);
-}
-
-function authOf(map: DocMap): Auth {
-  return {
-    username: textOf(map, "username"),
-    password: textOf(map, "password"),
-    ...optional("file", textOf(map, "file")),
-    ...optional("env", textOf(map, "env")),
   };
 }
 
@@ -157,6 +142,7 @@ class Checker {
     return listOf(this.#document, "authers").map((map) => ({
       name: textOf(map, "name"),
       auths: listOf(map, "auths").map(authOf),
+      source: sourceOf(map, this.#reading),
     }));
   }
 
@@ -236,7 +222,11 @@ class Checker {
       listener,
       handler,
       ...(forwarder === undefined ? {} : { forwarder: this.#forwarder(forwarder) }),
-      ...optional("bypass", textsOf(map, "bypass").concat(textsOf(map, "bypasses")).join(",")),
+      bypasses: namesOf(map, "bypass", "bypasses"),
+      admissions: namesOf(map, "admission", "admissions"),
+      ...optional("resolver", textOf(map, "resolver")),
+      ...optional("hosts", textOf(map, "hosts")),
+      loggers: namesOf(map, "logger", "loggers"),
       metadata: this.#metadata(map),
       place: this.#place(map),
     };
@@ -268,12 +258,32 @@ class Checker {
     return {
       type,
       ...optional("chain", textOf(map, "chain")),
+      ...given("chainGroup", this.#chainGroup(mapOf(map, "chainGroup"))),
       ...(retries === undefined ? {} : { retries }),
       ...(auth === undefined ? {} : { auth: authOf(auth) }),
       ...optional("auther", authers[0] ?? ""),
       ...(auths === undefined ? {} : { auths }),
       metadata: this.#metadata(map),
     };
+  }
+
+  /** Its chains must exist; an entry is a name or a map with `chain` and `matcher.rule`. */
+  #chainGroup(map: DocMap | undefined): ChainGroupConfig | undefined {
+    if (map === undefined) return undefined;
+    const place = this.#place(map, "chains");
+    const known = this.#names.get("chains") ?? new Set<string>();
+    const items = ownKey(map, "chains");
+    const chains = (Array.isArray(items) ? items : []).map((item) => {
+      const entry: DocMap = isDocMap(item) ? item : { chain: item };
+      const chain = textOf(entry, "chain");
+      if (!known.has(chain)) {
+        const what = `chainGroup: there is no ${JSON.stringify(chain)} in chains`;
+        throw configError(place, `${what}${didYouMean(chain, known)}`);
+      }
+      return { chain, ...optional("rule", textOf(mapOf(entry, "matcher") ?? {}, "rule")) };
+    });
+    const selector = mapOf(map, "selector");
+    return { chains, ...(selector === undefined ? {} : { selector: selectorOf(selector) }) };
   }
 
   /** Of a handler's own user and of all its authers. */
@@ -288,7 +298,12 @@ class Checker {
     const selector = mapOf(map, "selector");
     const nodes = listOf(map, "nodes").map((node) => {
       this.#checkReferences(node);
-      return { name: textOf(node, "name"), addr: textOf(node, "addr") };
+      return {
+        name: textOf(node, "name"),
+        addr: textOf(node, "addr"),
+        ...optional("network", textOf(node, "network")),
+        ...given("metadata", mapOf(node, "metadata")),
+      };
     });
     return { nodes, ...(selector === undefined ? {} : { selector: selectorOf(selector) }) };
   }
@@ -317,7 +332,9 @@ class Checker {
       name: textOf(map, "name") || `hop-${index}`,
       nodes: nodes.map((node, nodeIndex) => this.#node(node, nodeIndex)),
       ...(selector === undefined ? {} : { selector: selectorOf(selector) }),
-      ...optional("bypass", textsOf(map, "bypass").concat(textsOf(map, "bypasses")).join(",")),
+      bypasses: namesOf(map, "bypass", "bypasses"),
+      ...optional("resolver", textOf(map, "resolver")),
+      ...optional("hosts", textOf(map, "hosts")),
       metadata: this.#metadata(map),
     };
   }
@@ -334,7 +351,9 @@ class Checker {
     const node: NodeConfig = {
       name: textOf(map, "name") || `node-${index}`,
       addr,
-      ...optional("bypass", textsOf(map, "bypass").concat(textsOf(map, "bypasses")).join(",")),
+      bypasses: namesOf(map, "bypass", "bypasses"),
+      ...optional("resolver", textOf(map, "resolver")),
+      ...optional("hosts", textOf(map, "hosts")),
       connector,
       dialer,
       metadata: this.#metadata(map),

@@ -14,16 +14,11 @@ import type { Config, ServiceConfig } from "../config/model.ts";
 import { joinHostPort, parseHostPort } from "../config/net.ts";
 import { TsgostError, codeOf, configError, messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import type { Accepted } from "./handler.ts";
 import { TlsAcceptor } from "./tls-accept.ts";
 import { WsAcceptor } from "./listen-ws.ts";
 
 export const LISTENER_TYPES = ["tcp", "tls", "ws", "wss"] as const;
-
-export interface Accepted {
-  readonly transport: Transport;
-  /** host:port of the TCP peer. */
-  readonly peer: string;
-}
 
 export interface Listener {
   /** host:port that is bound. */
@@ -165,6 +160,7 @@ class SocketListener implements Listener {
     }
     this.#connections++;
     const peer = joinHostPort(socket.remoteAddress ?? "", socket.remotePort ?? 0);
+    const local = joinHostPort(socket.localAddress ?? "", socket.localPort ?? 0);
     socket.setKeepAlive(true, KEEPALIVE_MS);
     const onEarlyError = (): void => undefined;
     socket.on("error", onEarlyError);
@@ -174,7 +170,7 @@ class SocketListener implements Listener {
     });
     const ready = (stream: Transport): void => {
       if (!this.#settle(socket)) return;
-      this.#context.accept({ transport: stream, peer });
+      this.#context.accept({ transport: stream, peer, local });
     };
     const timer = setTimeout(() => {
       this.#context.log.debug("handshake not done in time", { client: peer });

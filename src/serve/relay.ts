@@ -45,7 +45,7 @@ import {
   encodeReply,
   parseRequest,
 } from "../proto/relay.ts";
-import type { Accepted } from "./listen.ts";
+import type { Accepted, Handler } from "./handler.ts";
 import { type Authenticator, authenticatorOf } from "./relay-auth.ts";
 import { pipe } from "./relay-pipe.ts";
 import { type UdpSettings, serveAssociation, serveUdpConnect } from "./relay-udp.ts";
@@ -90,7 +90,7 @@ class Refusal extends Error {
   }
 }
 
-export class RelayHandler {
+export class RelayHandler implements Handler {
   readonly #service: ServiceConfig;
   readonly #context: RelayContext;
   readonly #authenticate: Authenticator | undefined;

@@ -3,7 +3,8 @@ import type { Chain } from "../chain/types.ts";
 import type { Config, ServiceConfig } from "../config/model.ts";
 import { configError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { type Accepted, listen } from "./listen.ts";
+import type { Accepted, Handler } from "./handler.ts";
+import { listen } from "./listen.ts";
 import { type Refuses, RelayHandler } from "./relay.ts";
 
 export interface ServerContext {
@@ -36,7 +37,7 @@ export async function startServer(
     throw configError(place, `handler "${handler.type}" is unknown (known: ${known})`);
   }
   const log = context.log.child({ service: service.name, handler: handler.type });
-  let relay: RelayHandler | undefined;
+  let relay: Handler | undefined;
   const accept = (accepted: Accepted): void => {
     relay?.handle(accepted);
   };

@@ -115,6 +115,12 @@ export const emptyConfig: Config = {
   services: [],
   chains: [],
   authers: [],
+  bypasses: [],
+  admissions: [],
+  resolvers: [],
+  hosts: [],
+  routers: [],
+  loggers: [],
   log: { level: "error", format: "text", output: "none" },
   rest: {},
 };

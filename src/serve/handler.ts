@@ -1,0 +1,36 @@
+/**
+ * What a handler is to its service: it takes accepted connections and speaks its protocol on them.
+ * handlers.ts is the list of them.
+ */
+import type { Router, Transport } from "../chain/types.ts";
+import type { ServiceConfig } from "../config/model.ts";
+import type { Logger } from "../log.ts";
+import type { Authenticator } from "../types.ts";
+
+export interface Accepted {
+  readonly transport: Transport;
+  /** host:port of the peer. */
+  readonly peer: string;
+  /** host:port of our end that the peer reached. */
+  readonly local: string;
+}
+
+export interface HandlerContext {
+  readonly log: Logger;
+  /** The way out, with the service's rules applied. */
+  readonly router: Router;
+  /** undefined: everybody may. */
+  readonly authenticator: Authenticator | undefined;
+  /** Only this machine reaches the listener. */
+  readonly isLoopback: boolean;
+}
+
+export interface Handler {
+  /** Takes over the connection; never throws. */
+  handle(accepted: Accepted): void;
+  /** Ends what is still open. Idempotent. */
+  close(): void;
+}
+
+/** Checks the service's options; throws a configuration error with the place. */
+export type HandlerFactory = (service: ServiceConfig, context: HandlerContext) => Handler;
