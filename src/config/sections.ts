@@ -1,7 +1,6 @@
 /**
  * The sections beside services and chains: bypasses, admissions, resolvers, hosts, routers,
- * loggers, api and metrics. What they say is taken over here; whether addresses and rules make sense is
- * for those who build them.
+ * loggers, api and metrics. What they say is taken over here.
  */
 import { ownKey } from "./document.ts";
 import type { DocMap, Reading } from "./document.ts";

@@ -7,6 +7,7 @@ import { accessSync, constants } from "node:fs";
 import { codeOf, configError, messageOf } from "../errors.ts";
 import { isDocMap, ownKey } from "./document.ts";
 import type { DocMap, DocValue, Reading } from "./document.ts";
+import { interfacesOf, soMarkOf } from "./interfaces.ts";
 import { findMeta, metaBool, metaString } from "./metadata.ts";
 import type {
   Auth,
@@ -19,7 +20,6 @@ import type {
   ServiceConfig,
   TlsConfig,
 } from "./model.ts";
-import { parseIp } from "./net.ts";
 import { resolveAuths } from "./secrets.ts";
 import { didYouMean } from "./suggest.ts";
 import { tungoOptions } from "./tungo.ts";
@@ -211,11 +211,10 @@ export function boundDevices(service: ServiceConfig, config: Config): BoundDevic
 
 /** Sockets are bound to one device by its name; GOST's lists and addresses are refused. */
 function checkInterface(metadata: Metadata, place: Place): void {
-  const found = findMeta(metadata, "interface");
-  if (found === undefined || found.value === "") return;
-  const name = metaString(metadata, "interface");
-  if (/^[^\s/:,!%]{1,15}$/.test(name) && parseIp(name) === undefined) return;
-  const why = `${JSON.stringify(name)} is not the name of one network device`;
+  soMarkOf(metadata, place);
+  const [first, ...others] = interfacesOf(metadata, place);
+  if (first === undefined || (first.name !== undefined && others.length === 0)) return;
+  const why = `${JSON.stringify(metaString(metadata, "interface"))} is not one network device`;
   throw configError(place, `interface: ${why} (lists and addresses are not supported yet)`);
 }
 

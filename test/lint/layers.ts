@@ -34,6 +34,7 @@ export const HOST_LAYERS: Readonly<Record<string, number>> = {
   "src/config/model.ts": 1,
   "src/config/net.ts": 1,
   "src/config/metadata.ts": 1,
+  "src/config/interfaces.ts": 1,
   "src/config/": 2,
   "src/core/": 2,
   "src/tun/": 2,
