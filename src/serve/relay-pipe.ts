@@ -9,30 +9,57 @@ const QUEUE_BYTES_MAX = 256 * 1024;
 
 /**
  * Runs until both sides are closed. `firstEnded`: the first side's end was seen before. Attaches
- * to both; they must be detached until now.
+ * to both; they must be detached until now. Without a byte in either direction for `idleMs` both
+ * are reset; 0 = never.
  */
-export function pipe(first: UpStream, second: UpStream, firstEnded = false): Promise<void> {
+export function pipe(
+  first: UpStream,
+  second: UpStream,
+  firstEnded = false,
+  idleMs = 0,
+): Promise<void> {
   return new Promise<void>((resolve) => {
+    let timer: NodeJS.Timeout | undefined;
+    if (idleMs > 0) {
+      timer = setTimeout(() => {
+        first.reset();
+        second.reset();
+      }, idleMs);
+    }
     let open = 2;
     const closed = (): void => {
-      if (--open === 0) resolve();
+      if (--open > 0) return;
+      clearTimeout(timer);
+      resolve();
     };
-    oneWay(first, second, closed);
-    oneWay(second, first, closed);
+    const heard = (): void => {
+      timer?.refresh();
+    };
+    oneWay({ from: first, to: second, heard, closed });
+    oneWay({ from: second, to: first, heard, closed });
     if (firstEnded) second.end();
   });
 }
 
-function oneWay(from: UpStream, to: UpStream, closed: () => void): void {
+interface Way {
+  readonly from: UpStream;
+  readonly to: UpStream;
+  readonly heard: () => void;
+  readonly closed: () => void;
+}
+
+function oneWay({ from, to, heard, closed }: Way): void {
   let queued = 0;
   let isPaused = false;
   let hasEnded = false;
   from.attach({
     data: (chunk) => {
       const bytes = chunk.length;
+      heard();
       queued += bytes;
       to.write([chunk], () => {
         queued -= bytes;
+        heard();
         if (!isPaused || queued > QUEUE_BYTES_MAX / 2) return;
         isPaused = false;
         from.resume();

@@ -8,9 +8,7 @@
  * A connection: request (deadline) -> authentication -> dial (deadline; the client's going away
  * ends it) -> OK -> pipe until both ends are closed.
  */
-import { setMaxListeners } from "node:events";
-import { Deadline } from "../chain/deadline.ts";
-import { ChainError, asChainError } from "../chain/errors.ts";
+import { asChainError } from "../chain/errors.ts";
 import { SocketStream } from "../chain/socket-stream.ts";
 import { dialTcp } from "../chain/socket.ts";
 import type { Chain, Endpoint, Transport, Unreachable, UpStream } from "../chain/types.ts";
@@ -45,9 +43,10 @@ import {
   encodeReply,
   parseRequest,
 } from "../proto/relay.ts";
-import type { Accepted, Handler } from "./handler.ts";
+import type { Accepted } from "./handler.ts";
 import { type Authenticator, authenticatorOf } from "./relay-auth.ts";
 import { pipe } from "./relay-pipe.ts";
+import { ClientGone, SessionHandler, dialWhileOpen, sayAndClose } from "./session.ts";
 import { type UdpSettings, serveAssociation, serveUdpConnect } from "./relay-udp.ts";
 
 /** Is this destination refused? `network` is "tcp" or "udp". */
@@ -64,9 +63,6 @@ export interface RelayContext {
 const READ_MS = 15_000;
 const DIAL_MS = 15_000;
 const UDP_IDLE_MS = 300_000;
-/** After a refusal: time for the client to read it, and bytes thrown away meanwhile. */
-const LINGER_MS = 2_000;
-const LINGER_BYTES_MAX = 1024 * 1024;
 
 const noop = (): void => undefined;
 
@@ -90,7 +86,7 @@ class Refusal extends Error {
   }
 }
 
-export class RelayHandler implements Handler {
+export class RelayHandler extends SessionHandler {
   readonly #service: ServiceConfig;
   readonly #context: RelayContext;
   readonly #authenticate: Authenticator | undefined;
@@ -98,15 +94,12 @@ export class RelayHandler implements Handler {
   readonly #dialMs: number;
   readonly #mayBind: boolean;
   readonly #udp: UdpSettings;
-  readonly #open = new Set<Transport>();
-  readonly #stop = new AbortController();
   #nextTarget = 0;
 
   constructor(service: ServiceConfig, context: RelayContext) {
+    super();
     this.#service = service;
     this.#context = context;
-    // Every datagram session listens to it.
-    setMaxListeners(0, this.#stop.signal);
     this.#authenticate = authenticatorOf(service);
     const { metadata } = service.handler;
     const readMs = metaDurationMs(metadata, "readTimeout", READ_MS);
@@ -146,22 +139,22 @@ export class RelayHandler implements Handler {
     return { ...(device === "" ? {} : { device }), ...(mark > 0 ? { mark } : {}) };
   }
 
-  /** Takes over an accepted connection. */
-  handle(accepted: Accepted): void {
-    const { transport, peer } = accepted;
-    this.#open.add(transport);
-    this.#serve(transport)
-      .catch((error: unknown) => {
-        this.#refuse(transport, error, peer);
-      })
-      .finally(() => this.#open.delete(transport));
+  protected override async serve({ transport }: Accepted): Promise<void> {
+    await this.#serve(transport);
   }
 
-  /** Resets all connections. */
-  close(): void {
-    this.#stop.abort(new ChainError("the service stops", { reason: "aborted", party: "proxy" }));
-    for (const transport of this.#open) transport.reset();
-    this.#open.clear();
+  /** Answers and closes, so that the client can read the answer. */
+  protected override refuse({ transport, peer }: Accepted, error: unknown): void {
+    const { log } = this.#context;
+    const reply = replyOf(error);
+    const message = error instanceof Error ? error.message : String(error);
+    log.debug(`refused: ${message}`, { client: peer, status: reply?.status });
+    if (reply?.status === STATUS_UNAUTHORIZED) {
+      log.once(`unauthorized ${this.#service.name}`, 60_000, {
+        message: `wrong user name or password from ${peer}`,
+      });
+    }
+    sayAndClose(transport, reply === undefined ? undefined : encodeReply(reply));
   }
 
   async #serve(transport: Transport): Promise<void> {
@@ -196,51 +189,19 @@ export class RelayHandler implements Handler {
       throw new Refusal(`${what} is bypassed`, { status: STATUS_FORBIDDEN });
     }
     if (request.udp) {
-      await serveUdpConnect(transport, target, this.#udp, this.#stop.signal);
+      await serveUdpConnect(transport, target, this.#udp, this.stopped);
       return;
     }
     if (isUnsupported(request.network)) {
       throw new Refusal("unsupported network", { status: STATUS_NETWORK_UNREACHABLE });
     }
-    const { stream, hasEnded } = await this.#dial(transport, target);
+    const { stream, hasEnded } = await dialWhileOpen(
+      transport,
+      { ms: this.#dialMs, outer: this.stopped },
+      (signal) => this.#dialTarget(target, signal),
+    );
     transport.write([encodeReply({ status: STATUS_OK })], noop);
     await pipe(transport, stream, hasEnded);
-  }
-
-  /** Dials while the client stays; its first bytes wait in the transport. */
-  async #dial(
-    transport: Transport,
-    target: Endpoint,
-  ): Promise<{ stream: UpStream; hasEnded: boolean }> {
-    const gone = new AbortController();
-    let hasEnded = false;
-    transport.attach({
-      data: (chunk) => {
-        transport.pause();
-        transport.unshift(chunk);
-      },
-      end: () => {
-        hasEnded = true;
-      },
-      close: () => {
-        gone.abort(new Error("the client went away"));
-      },
-    });
-    transport.resume();
-    const limit = new Deadline(this.#dialMs, [gone.signal, this.#stop.signal]);
-    try {
-      const stream = await this.#dialTarget(target, limit.signal);
-      transport.detach();
-      if (!gone.signal.aborted) return { stream, hasEnded };
-      stream.reset();
-      throw new Refusal("the client went away");
-    } catch (error) {
-      transport.detach();
-      if (gone.signal.aborted) throw new Refusal("the client went away");
-      throw error;
-    } finally {
-      limit.end();
-    }
   }
 
   async #dialTarget(target: Endpoint, signal: AbortSignal): Promise<UpStream> {
@@ -259,45 +220,8 @@ export class RelayHandler implements Handler {
       throw new Refusal("BIND is off", { status: STATUS_FORBIDDEN });
     }
     const address = request.addresses.at(-1) ?? { host: "", port: 0 };
-    await serveAssociation(transport, address, this.#udp, this.#stop.signal);
+    await serveAssociation(transport, address, this.#udp, this.stopped);
   }
-
-  /** Answers and closes, so that the client can read the answer. */
-  #refuse(transport: Transport, error: unknown, peer: string): void {
-    const { log } = this.#context;
-    const reply = replyOf(error);
-    const message = error instanceof Error ? error.message : String(error);
-    log.debug(`refused: ${message}`, { client: peer, status: reply?.status });
-    if (reply?.status === STATUS_UNAUTHORIZED) {
-      log.once(`unauthorized ${this.#service.name}`, 60_000, {
-        message: `wrong user name or password from ${peer}`,
-      });
-    }
-    if (reply !== undefined) transport.write([encodeReply(reply)], noop);
-    transport.end();
-    lingerThenClose(transport);
-  }
-}
-
-/** Reads on for a moment: unread bytes would turn the close into a reset that eats the answer. */
-function lingerThenClose(transport: Transport): void {
-  let bytes = 0;
-  const timer = setTimeout(() => transport.destroy(), LINGER_MS).unref();
-  const finish = (): void => {
-    clearTimeout(timer);
-    transport.destroy();
-  };
-  transport.attach({
-    data: (chunk) => {
-      bytes += chunk.length;
-      if (bytes > LINGER_BYTES_MAX) finish();
-    },
-    end: finish,
-    close: () => {
-      clearTimeout(timer);
-    },
-  });
-  transport.resume();
 }
 
 function isUnsupported(network: number | undefined): boolean {
@@ -306,6 +230,7 @@ function isUnsupported(network: number | undefined): boolean {
 
 function replyOf(error: unknown): ReplyFields | undefined {
   if (error instanceof Refusal) return error.reply;
+  if (error instanceof ClientGone) return undefined;
   const { reason } = asChainError(error, "destination", "dial");
   return STATUS_OF[reason] ?? { status: STATUS_NETWORK_UNREACHABLE };
 }
