@@ -136,6 +136,7 @@ class HopChain implements Chain {
     this.#closed.abort(
       new ChainError("the chain was closed", { reason: "aborted", party: "proxy" }),
     );
+    for (const hop of this.#hops) for (const { memory } of hop.nodes) memory.close();
   }
 
   #limit(context: DialContext): Deadline {
@@ -166,10 +167,14 @@ class HopChain implements Chain {
     let transport: Transport | undefined;
     let current: Leg | undefined;
     try {
-      let before: Leg | undefined;
-      for (const leg of legs) {
+      // What lies before a multiplexing node is travelled for its session only.
+      const start = Math.max(0, legs.map(isMux).lastIndexOf(true));
+      let before = legs[start - 1];
+      for (const leg of legs.slice(start)) {
         current = leg;
-        transport = await this.#step(transport, before, leg, outer);
+        transport = isMux(leg)
+          ? await this.#muxStream(legs.slice(0, start + 1), outer)
+          : await this.#step(transport, before, leg, outer);
         before = leg;
       }
     } catch (error) {
@@ -197,16 +202,7 @@ class HopChain implements Chain {
     const limit = new Deadline(Math.max(1, dialMs), [outer]);
     const { signal } = limit;
     try {
-      const address = addressOf(leg);
-      const raw =
-        transport === undefined || before?.connector === undefined
-          ? await this.#dialFirst(before ?? leg, address, signal, "proxy", leg)
-          : await before.connector.connect(
-              transport,
-              before.node.config,
-              address,
-              this.#nodeContext(before, signal, true),
-            );
+      const raw = await this.#rawTo(transport, before, leg, signal);
       try {
         const nodeContext = this.#nodeContext(leg, signal, true);
         const stream = await dialer.handshake(raw, node.config, nodeContext);
@@ -219,6 +215,39 @@ class HopChain implements Chain {
     } finally {
       limit.end();
     }
+  }
+
+  /** The connection to `leg`, through the node before or by a socket of ours. */
+  #rawTo(
+    transport: Transport | undefined,
+    before: Leg | undefined,
+    leg: Leg,
+    signal: AbortSignal,
+  ): Promise<Transport> {
+    const address = addressOf(leg);
+    if (transport === undefined || before?.connector === undefined) {
+      return this.#dialFirst(before ?? leg, address, signal, "proxy", leg);
+    }
+    const context = this.#nodeContext(before, signal, true);
+    return before.connector.connect(transport, before.node.config, address, context);
+  }
+
+  /** A stream to the last of `legs`, whose dialer multiplexes. */
+  async #muxStream(legs: readonly Leg[], signal: AbortSignal): Promise<Transport | undefined> {
+    const [before, leg] = [legs[legs.length - 2], legs[legs.length - 1]];
+    const { node, dialer } = leg ?? {};
+    if (leg === undefined || node === undefined || dialer?.stream === undefined) return undefined;
+    const open = async (own: AbortSignal): Promise<Transport> => {
+      const outward = before?.connector === undefined ? [] : legs.slice(0, -1);
+      const transport = outward.length === 0 ? undefined : await this.#travel(outward, own);
+      return this.#rawTo(transport, before, leg, own).catch((error: unknown) => {
+        transport?.reset();
+        throw error;
+      });
+    };
+    const stream = await dialer.stream(node.config, this.#nodeContext(leg, signal, true), open);
+    node.markGood();
+    return stream;
   }
 
   /** A socket of ours to `address`, by the device and mark of `by`. */
@@ -265,6 +294,10 @@ class HopChain implements Chain {
     }
     return failure;
   }
+}
+
+function isMux(leg: Leg): boolean {
+  return leg.dialer?.stream !== undefined && leg.connector !== undefined;
 }
 
 function isTimeout(reason: unknown): boolean {

@@ -2,6 +2,7 @@
  * The explicit list of dialers and connectors: a new one is one file and one line here.
  * `direct` is no protocol: a first node of that kind dials the destination itself (chain.ts).
  */
+import { mtlsDialer, mwsDialer, mwssDialer } from "./mux-dialer.ts";
 import { relayConnector } from "./relay-connector.ts";
 import { tlsDialer } from "./tls.ts";
 import type { Connector, Dialer } from "./types.ts";
@@ -9,7 +10,15 @@ import { wsDialer, wssDialer } from "./ws-dialer.ts";
 
 const tcpDialer: Dialer = { scheme: "tcp", handshake: (raw) => Promise.resolve(raw) };
 
-const DIALERS: readonly Dialer[] = [tcpDialer, tlsDialer, wsDialer, wssDialer];
+const DIALERS: readonly Dialer[] = [
+  tcpDialer,
+  tlsDialer,
+  wsDialer,
+  wssDialer,
+  mtlsDialer,
+  mwsDialer,
+  mwssDialer,
+];
 const CONNECTORS: readonly Connector[] = [relayConnector];
 
 export const DIRECT = "direct";

@@ -150,9 +150,9 @@ export interface Dialer {
   /** Turns a raw connection to the node into this dialer's stream (TLS, WebSocket …). */
   handshake(raw: Transport, node: NodeConfig, context: NodeContext): Promise<Transport>;
   /**
-   * Of a dialer that multiplexes, and called instead of `handshake`: one more stream to the node, in
-   * a session that is there, or in a new one over the raw connection that `open` makes through all
-   * nodes before this one. A session is shared: it outlives `context.signal`, so `open` gets a
+   * Of a dialer that multiplexes, and called instead of `handshake`: one more stream to the node,
+   * in a session that is there, or in a new one over the raw connection that `open` makes through
+   * all nodes before this one. A session is shared: it outlives `context.signal`, so `open` gets a
    * signal of its own, and `context.memory.close()` ends it.
    */
   stream?(node: NodeConfig, context: NodeContext, open: OpenTransport): Promise<Transport>;

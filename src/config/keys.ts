@@ -15,7 +15,7 @@ const WS_KEYS = split(
 ).flatMap((key) => [key, `ws.${key}`]);
 const MUX_KEYS = split(
   "mux.version mux.keepaliveInterval mux.keepaliveDisabled mux.keepaliveTimeout",
-  "mux.maxFrameSize mux.maxReceiveBuffer mux.maxStreamBuffer",
+  "mux.maxFrameSize mux.maxReceiveBuffer mux.maxStreamBuffer mux.type",
 );
 const SNIFFING_KEYS = split(
   "sniffing sniffing.timeout sniffing.responseTimeout sniffing.fallback sniffing.udp",
@@ -48,6 +48,9 @@ const LISTENER_KEYS: Readonly<Record<string, readonly string[]>> = {
   tls: [...LISTEN_KEYS, "handshakeTimeout"],
   ws: [...LISTEN_KEYS, ...WS_KEYS],
   wss: [...LISTEN_KEYS, ...WS_KEYS],
+  mtls: [...LISTEN_KEYS, "handshakeTimeout", ...MUX_KEYS],
+  mws: [...LISTEN_KEYS, ...WS_KEYS, ...MUX_KEYS],
+  mwss: [...LISTEN_KEYS, ...WS_KEYS, ...MUX_KEYS],
 };
 const CONNECTOR_KEYS: Readonly<Record<string, readonly string[]>> = {
   relay: [...split("connectTimeout nodelay relay.network relay.grace relay.udp"), ...MUX_KEYS],
@@ -58,6 +61,9 @@ const DIALER_KEYS: Readonly<Record<string, readonly string[]>> = {
   tls: [...TCP_KEYS, "handshakeTimeout"],
   ws: [...TCP_KEYS, ...WS_KEYS],
   wss: [...TCP_KEYS, ...WS_KEYS],
+  mtls: [...TCP_KEYS, "handshakeTimeout", ...MUX_KEYS],
+  mws: [...TCP_KEYS, ...WS_KEYS, ...MUX_KEYS],
+  mwss: [...TCP_KEYS, ...WS_KEYS, ...MUX_KEYS],
   direct: TCP_KEYS,
 };
 

@@ -141,6 +141,9 @@ function refuseType(what: string, type: string, built: ReadonlySet<string>, plac
   throw configError(place, `the ${what} ${type} is not supported yet (there are ${known})`);
 }
 
+/** Listeners without encryption, and what to use with a certificate. */
+const PLAIN_LISTENERS: Readonly<Record<string, string>> = { tcp: "tls", ws: "wss", mws: "mwss" };
+
 function checkService(service: ServiceConfig, reading: Reading): void {
   const { handler, listener, place } = service;
   refuseType("handler", handler.type, HANDLERS_BUILT, place);
@@ -148,8 +151,8 @@ function checkService(service: ServiceConfig, reading: Reading): void {
   if ((handler.type === "tungo") !== (listener.type === "tungo")) {
     throw configError(place, "tungo is handler and listener at once: write tungo://");
   }
-  if (listener.tls !== undefined && (listener.type === "tcp" || listener.type === "ws")) {
-    const remedy = listener.type === "tcp" ? "tls" : "wss";
+  const remedy = PLAIN_LISTENERS[listener.type];
+  if (listener.tls !== undefined && remedy !== undefined) {
     const why = `a certificate is given, and ${listener.type} does not encrypt`;
     throw configError(place, `${why}; use the listener ${remedy}`);
   }

@@ -1,6 +1,6 @@
 /**
- * Listeners tcp, tls, ws and wss: accept, do the handshakes within a deadline, hand over
- * Transports.
+ * Listeners tcp, tls, ws and wss, and with smux inside mtls, mws and mwss: accept, do the
+ * handshakes within a deadline, hand over Transports.
  *
  * Bounds: connections in all, connections whose handshake is not done (they count against
  * slow-loris clients), and a deadline for the handshakes together.
@@ -16,9 +16,10 @@ import { TsgostError, codeOf, configError, messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Accepted } from "./handler.ts";
 import { TlsAcceptor } from "./tls-accept.ts";
+import { MuxAcceptor } from "./listen-mux.ts";
 import { WsAcceptor } from "./listen-ws.ts";
 
-export const LISTENER_TYPES = ["tcp", "tls", "ws", "wss"] as const;
+export const LISTENER_TYPES = ["tcp", "tls", "ws", "wss", "mtls", "mws", "mwss"] as const;
 
 export interface Listener {
   /** host:port that is bound. */
@@ -57,6 +58,7 @@ class SocketListener implements Listener {
   readonly #server: Server;
   readonly #tls: TlsAcceptor | undefined;
   readonly #ws: WsAcceptor | undefined;
+  readonly #mux: MuxAcceptor | undefined;
   readonly #connectionsMax: number;
   readonly #handshakesMax: number;
   readonly #handshakeMs: number;
@@ -84,10 +86,12 @@ class SocketListener implements Listener {
     ];
     const handshakeMs = metaDurationMs(metadata, names, HANDSHAKE_MS);
     this.#handshakeMs = handshakeMs > 0 ? handshakeMs : HANDSHAKE_MS;
-    if (type === "tls" || type === "wss") {
+    const base = type.replace(/^m/, "");
+    if (base === "tls" || base === "wss") {
       this.#tls = new TlsAcceptor(tls, config, { place: service.place, log: context.log });
     }
-    if (type === "ws" || type === "wss") this.#ws = new WsAcceptor(service);
+    if (base === "ws" || base === "wss") this.#ws = new WsAcceptor(service);
+    if (base !== type) this.#mux = new MuxAcceptor(service, context.log, this.#connectionsMax);
     this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
     this.#server.on("connection", (socket) => {
       this.#onConnection(socket);
@@ -140,6 +144,7 @@ class SocketListener implements Listener {
     }
     this.#pending.clear();
     this.#ws?.close();
+    this.#mux?.close();
     return new Promise<void>((resolve) => {
       // Its callback waits for all connections, which are not this listener's any more.
       this.#server.close();
@@ -170,7 +175,11 @@ class SocketListener implements Listener {
     });
     const ready = (stream: Transport): void => {
       if (!this.#settle(socket)) return;
-      this.#context.accept({ transport: stream, peer, local });
+      const accept = (transport: Transport): void => {
+        this.#context.accept({ transport, peer, local });
+      };
+      if (this.#mux === undefined) accept(stream);
+      else this.#mux.accept(stream, peer, accept);
     };
     const timer = setTimeout(() => {
       this.#context.log.debug("handshake not done in time", { client: peer });

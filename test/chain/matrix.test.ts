@@ -33,7 +33,7 @@ async function withServer(
   }
 }
 
-for (const dialer of ["tcp", "tls", "ws", "wss"]) {
+for (const dialer of ["tcp", "tls", "ws", "wss", "mtls", "mws", "mwss"]) {
   test(`${dialer}: carries bytes both ways and both half-closes`, () =>
     withServer(dialer, async (addr) => {
       const target = echoTarget();
