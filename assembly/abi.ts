@@ -42,7 +42,7 @@ export const SPAN_MAX = 32;
 /** Datagrams that the host can stage for one stageSend. */
 export const STAGE_MAX = 32;
 /** Bytes of a flow record, a UDP mapping, a TIME-WAIT record and a buffer block record. */
-export const FLOW_BYTES = 512;
+export const FLOW_BYTES = 672;
 export const MAPPING_BYTES = 256;
 export const TIME_WAIT_BYTES = 64;
 export const BLOCK_BYTES = 32;
@@ -162,7 +162,9 @@ export const CFG_GATEWAY_6 = 50;
 /** The device's own IPv4 address (network order) and IPv6 address: echo to them is answered. */
 export const CFG_OWN_4 = 54;
 export const CFG_OWN_6 = 55;
-export const CFG_COUNT = 59;
+/** CONGESTION_…. */
+export const CFG_CONGESTION = 59;
+export const CFG_COUNT = 60;
 
 export const OFFLOAD_TSO4 = 1;
 export const OFFLOAD_TSO6 = 2;
@@ -176,6 +178,9 @@ export const CONNECT_IMMEDIATE = 1;
 export const ECHO_LOCAL = 0;
 export const ECHO_HOST = 1;
 export const ECHO_DROP = 2;
+
+export const CONGESTION_NEWRENO = 0;
+export const CONGESTION_CUBIC = 1;
 
 /** Header prediction off (must change nothing but speed). */
 export const FLAG_NO_FAST_PATH = 1;

@@ -86,6 +86,7 @@ function checkTcp(): void {
   range(layout.CFG_TIME_WAIT_MS, 0, 3600000);
   range(layout.CFG_FIN_WAIT_2_MS, 1, FOREVER_MS);
   range(layout.CFG_IDLE_MS, 1, FOREVER_MS);
+  range(layout.CFG_CONGESTION, layout.CONGESTION_NEWRENO, layout.CONGESTION_CUBIC);
   range(layout.CFG_RECV_BUFFER_BYTES, 2048, GIB);
   range(layout.CFG_RECV_BUFFER_MAX_BYTES, config(layout.CFG_RECV_BUFFER_BYTES), GIB);
   range(layout.CFG_SEND_BUFFER_BYTES, 2048, GIB);

@@ -6,12 +6,12 @@ import { DROP_TCP_ACK, TCP_CLOSING, TCP_FIN_WAIT_1, TCP_FIN_WAIT_2, TCP_LAST_ACK
 import { NEVER } from "../mem/clock";
 import { count } from "../mem/stats";
 import { FIN } from "../wire/tcp";
-import { pruneBoard, takeSacks } from "./board";
+import { AckNews, beginNews, pruneSent, RTT_NONE, takeSacks } from "./board";
 import { challenge } from "./challenge";
 import { finishFlow } from "./close";
 import { freeQueue } from "./queue";
-import { detectLoss, onAdvance, onDuplicateAck } from "./recovery";
-import { ackRtt } from "./rtt";
+import { onAck, pipeOf } from "./recovery";
+import { sampleRtt } from "./rtt";
 import { Segment } from "./segment";
 import { seqDistance, seqGt, seqLe, seqLt, seqMin } from "./seq";
 import { setState } from "./state";
@@ -31,15 +31,21 @@ export function checkAckRange(tcb: Tcb, seg: Segment): bool {
 
 /** Takes an acceptable ACK; false if it ended the connection. */
 export function takeAck(tcb: Tcb, seg: Segment): bool {
-  const hasNews = tcb.has(F_SACK) && seg.options.sackCount != 0 && takeSacks(tcb, seg);
   const isAdvance = seqGt(seg.ack, tcb.sndUna);
-  // With SACK, a duplicate ACK is one that tells of bytes unknown before (RFC 6675 §2).
-  const isDuplicate = !isAdvance && (tcb.has(F_SACK) ? hasNews : isDuplicateAck(tcb, seg));
-  if (isAdvance) advance(tcb, seg);
-  else if (isDuplicate) onDuplicateAck(tcb);
-  takeWindow(tcb, seg, isAdvance);
+  const hasSacks = tcb.has(F_SACK) && seg.options.sackCount != 0;
   tcb.persists = 0;
-  if (hasNews || isDuplicate) detectLoss(tcb);
+  // Data of the client while nothing of ours is in flight.
+  if (!isAdvance && !hasSacks && tcb.flight == 0) {
+    takeWindow(tcb, seg, false);
+    return true;
+  }
+  const news = beginNews(tcb, seg, pipeOf(tcb));
+  if (hasSacks) takeSacks(tcb, seg, news);
+  const isDuplicate = !isAdvance && !tcb.has(F_SACK) && isDuplicateAck(tcb, seg);
+  if (isAdvance) advance(tcb, seg, news);
+  takeWindow(tcb, seg, isAdvance);
+  onAck(tcb, news, isDuplicate);
+  if (isAdvance) armAfterAck(tcb);
   return isAdvance ? afterAck(tcb) : true;
 }
 
@@ -51,16 +57,20 @@ function isDuplicateAck(tcb: Tcb, seg: Segment): bool {
 }
 
 /** SND.UNA moves to SEG.ACK. */
-function advance(tcb: Tcb, seg: Segment): void {
-  const flight = tcb.flight;
+function advance(tcb: Tcb, seg: Segment, news: AckNews): void {
   const acked = seg.ack - tcb.sndUna;
   freeQueue(tcb, seqDistance(tcb.sndUna, seqMin(seg.ack, tcb.sndEnd)));
   tcb.sndUna = seg.ack;
   tcb.retries = 0;
-  pruneBoard(tcb);
+  pruneSent(tcb, news);
+  news.acked = acked;
   // Without timestamps, an ACK for something retransmitted does not end the doubling (Karn).
-  if (ackRtt(tcb, seg.ack) || tcb.has(F_TS)) tcb.backoff = 0;
-  onAdvance(tcb, acked, flight, seg);
+  if (news.rttUs != RTT_NONE || tcb.has(F_TS)) tcb.backoff = 0;
+  if (news.rttUs != RTT_NONE) sampleRtt(tcb, news.rttUs);
+}
+
+/** RFC 6298 §5.2, §5.3: the deadline begins anew with each ACK of new data. */
+function armAfterAck(tcb: Tcb): void {
   if (tcb.flight != 0) armRetransmit(tcb);
   else tcb.rtxAt = NEVER;
 }

@@ -1,170 +1,180 @@
 /**
- * The SACK scoreboard (RFC 2018, RFC 6675 §3): ranges above SND.UNA that the client holds, sorted,
- * in a chunk. It is advice: with no chunk or no room in it, a report is not written down.
+ * What an ACK says of the bytes in flight (RFC 2018, RFC 2883, RFC 6675 §3): the cumulative
+ * acknowledgement, SACK blocks and D-SACKs, written down in the table of sent.ts. What is learnt
+ * by one ACK is a record, `AckNews`, which recovery and congestion control read.
  */
-import { CHUNK_BYTES } from "../layout";
-import { Block, giveBlock, takeChunk } from "../mem/block";
-import { be32, copy } from "../mem/bytes";
+import { be32 } from "../mem/bytes";
+import { now } from "../mem/clock";
+import { onDelivered } from "./rack";
 import { Segment } from "./segment";
-import { seqDistance, seqGe, seqGt, seqLe, seqLt, seqMax } from "./seq";
+import {
+  dropSent,
+  findSent,
+  joinSent,
+  sentAt,
+  SENT_LOST,
+  SENT_SACKED,
+  splitSent,
+  unmarkAll,
+} from "./sent";
+import { seqGe, seqGt, seqLe, seqLt, seqMax } from "./seq";
 import { Tcb } from "./tcb";
 
-/** {left, right} u32 each. */
-const RANGE_BYTES: u32 = 8;
-const RANGE_MAX: u32 = 200;
-/** RFC 6675 §2: DupThresh. */
-const DUP_THRESH: u32 = 3;
+/** No round trip was measured. */
+export const RTT_NONE: u32 = 0xffffffff;
 
-if (RANGE_MAX * RANGE_BYTES > <u32>CHUNK_BYTES) ERROR("the scoreboard must fit in a chunk");
-
-function rangeAt(tcb: Tcb, index: u32): usize {
-  return <usize>changetype<Block>(<usize>tcb.board).data + <usize>index * RANGE_BYTES;
+/** What one ACK told. */
+@unmanaged
+export class AckNews {
+  /** By how much SND.UNA moved; bytes that left the network, by ACK or SACK. */
+  acked: u32;
+  delivered: u32;
+  /** In the network before the ACK, as far as was known then. */
+  pipeBefore: u32;
+  sackedBefore: u32;
+  /** Shortest round trip of what it newly acknowledges and was sent once, or RTT_NONE. */
+  rttUs: u32;
+  /** TSecr, if it has one. */
+  tsecr: u32;
+  hasTsecr: bool;
+  /** It has a D-SACK, for [dsackLeft, dsackRight). */
+  hasDsack: bool;
+  /** More was found lost. */
+  hasLoss: bool;
+  /** SACK blocks said something new. */
+  hasSacked: bool;
+  dsackLeft: u32;
+  dsackRight: u32;
 }
 
-function leftOf(tcb: Tcb, index: u32): u32 {
-  return load<u32>(rangeAt(tcb, index));
-}
+const scratch = changetype<AckNews>(memory.data(48, 8));
+if (offsetof<AckNews>() > 48) ERROR("AckNews outgrew its room");
 
-function rightOf(tcb: Tcb, index: u32): u32 {
-  return load<u32>(rangeAt(tcb, index), 4);
+/** A blank record for a segment's ACK; valid until the next call. */
+export function beginNews(tcb: Tcb, seg: Segment, pipe: u32): AckNews {
+  const news = scratch;
+  news.acked = 0;
+  news.delivered = 0;
+  news.pipeBefore = pipe;
+  news.sackedBefore = tcb.sackedBytes;
+  news.rttUs = RTT_NONE;
+  news.hasTsecr = seg.hasTimestamps;
+  news.tsecr = news.hasTsecr ? seg.options.tsecr : 0;
+  news.hasDsack = false;
+  news.hasLoss = false;
+  news.hasSacked = false;
+  return news;
 }
 
 /**
- * Takes a segment's SACK blocks; true if they said anything new. Absurd ones say nothing (TCP-62).
+ * Takes a segment's SACK blocks. Absurd ones say nothing (TCP-62): inverted, beyond SND.NXT, or
+ * below the ACK in another place than the first, which is that of a D-SACK (RFC 2883 §4).
  */
-export function takeSacks(tcb: Tcb, seg: Segment): bool {
-  const before = tcb.sackedBytes;
+export function takeSacks(tcb: Tcb, seg: Segment, news: AckNews): void {
   const count = seg.options.sackCount;
   const una = seqMax(seg.ack, tcb.sndUna);
   for (let i: u32 = 0; i < count; i++) {
     const at = seg.options.sackPtr + ((<usize>i) << 3);
     const left = be32(at);
     const right = be32(at + 4);
-    // Blocks at or below the ACK are D-SACKs (RFC 2883); they are no part of the scoreboard.
-    if (seqGe(left, right) || seqLt(left, una) || seqGt(right, tcb.sndNxt)) continue;
-    addRange(tcb, left, right);
+    if (seqGe(left, right) || seqGt(right, tcb.sndNxt)) continue;
+    if (i == 0 && isDsack(tcb, seg, left, right)) {
+      news.hasDsack = true;
+      news.dsackLeft = left;
+      news.dsackRight = right;
+    } else if (seqGe(left, una)) {
+      markSacked(tcb, left, right, news);
+    }
   }
-  return tcb.sackedBytes != before;
 }
 
-/** Adds [left, right), joining it with what it touches. */
-function addRange(tcb: Tcb, left: u32, right: u32): void {
-  if (tcb.board == 0) {
-    const chunk = takeChunk();
-    if (!chunk) return;
-    tcb.board = <u32>changetype<usize>(chunk);
-    tcb.boardCount = 0;
-  }
-  let first: u32 = 0;
-  while (first < tcb.boardCount && seqLt(rightOf(tcb, first), left)) first++;
-  let after = first;
-  let newLeft = left;
-  let newRight = right;
-  while (after < tcb.boardCount && seqLe(leftOf(tcb, after), right)) {
-    if (seqLt(leftOf(tcb, after), newLeft)) newLeft = leftOf(tcb, after);
-    newRight = seqMax(newRight, rightOf(tcb, after));
-    tcb.sackedBytes -= rightOf(tcb, after) - leftOf(tcb, after);
-    after++;
-  }
-  if (after == first && tcb.boardCount == RANGE_MAX) return;
-  moveRanges(tcb, after, first + 1);
-  store<u32>(rangeAt(tcb, first), newLeft);
-  store<u32>(rangeAt(tcb, first), newRight, 4);
-  tcb.sackedBytes += newRight - newLeft;
+/** RFC 2883 §4: the first block lies below the ACK, or inside of the second one. */
+function isDsack(tcb: Tcb, seg: Segment, left: u32, right: u32): bool {
+  // Older than any window: an ACK could not be as old either (RFC 5961 §5).
+  if (seqLt(left, tcb.sndUna - max(tcb.maxSndWnd, 65535))) return false;
+  if (seqLe(right, seg.ack)) return true;
+  if (seg.options.sackCount < 2) return false;
+  const second = seg.options.sackPtr + 8;
+  return seqGe(left, be32(second)) && seqLe(right, be32(second + 4));
 }
 
-/** Moves the ranges from index `from` on to index `to`. */
-function moveRanges(tcb: Tcb, from: u32, to: u32): void {
-  if (from != to) {
-    const bytes = <usize>(tcb.boardCount - from) * RANGE_BYTES;
-    copy(rangeAt(tcb, to), rangeAt(tcb, from), bytes);
+/** The client holds [left, right). */
+function markSacked(tcb: Tcb, left: u32, right: u32, news: AckNews): void {
+  const first = findSent(tcb, left);
+  let index = first;
+  let isNews = false;
+  while (index < tcb.sentCount) {
+    let sent = sentAt(tcb, index);
+    if (seqGe(sent.left, right)) break;
+    if (!sent.has(SENT_SACKED)) {
+      if (seqLt(sent.left, left)) {
+        // Without place for a split, this part of the report is not taken.
+        splitSent(tcb, index, left);
+        index++;
+        continue;
+      }
+      if (seqGt(sent.right, right)) {
+        if (!splitSent(tcb, index, right)) break;
+        sent = sentAt(tcb, index);
+      }
+      onDelivered(tcb, sent, sent.right, news);
+      if (sent.has(SENT_LOST)) tcb.lostBytes -= sent.bytes;
+      sent.marks = (sent.marks & ~SENT_LOST) | SENT_SACKED;
+      tcb.sackedBytes += sent.bytes;
+      isNews = true;
+    }
+    index++;
   }
-  tcb.boardCount = tcb.boardCount + to - from;
+  if (!isNews) return;
+  news.hasSacked = true;
+  joinSent(tcb, first > 0 ? first - 1 : 0, right);
 }
 
-/** SND.UNA has moved: forgets what lies below. */
-export function pruneBoard(tcb: Tcb): void {
-  if (tcb.boardCount == 0) return;
+/** SND.UNA has moved: forgets what lies below, after learning from it. */
+export function pruneSent(tcb: Tcb, news: AckNews): void {
   let gone: u32 = 0;
-  while (gone < tcb.boardCount && seqLe(rightOf(tcb, gone), tcb.sndUna)) {
-    tcb.sackedBytes -= rightOf(tcb, gone) - leftOf(tcb, gone);
+  while (gone < tcb.sentCount) {
+    const sent = sentAt(tcb, gone);
+    if (seqGt(sent.right, tcb.sndUna)) {
+      if (seqLt(sent.left, tcb.sndUna)) {
+        forget(tcb, gone, tcb.sndUna, news);
+        sent.left = tcb.sndUna;
+      }
+      break;
+    }
+    forget(tcb, gone, sent.right, news);
     gone++;
   }
-  if (gone == tcb.boardCount) {
-    clearBoard(tcb);
+  if (gone != 0) dropSent(tcb, gone);
+}
+
+/** Record `index` is acknowledged up to `end`. */
+function forget(tcb: Tcb, index: u32, end: u32, news: AckNews): void {
+  const sent = sentAt(tcb, index);
+  const bytes = end - sent.left;
+  if (sent.has(SENT_SACKED)) {
+    tcb.sackedBytes -= bytes;
     return;
   }
-  if (gone != 0) moveRanges(tcb, gone, 0);
-  if (seqLt(leftOf(tcb, 0), tcb.sndUna)) {
-    tcb.sackedBytes -= tcb.sndUna - leftOf(tcb, 0);
-    store<u32>(rangeAt(tcb, 0), tcb.sndUna);
-  }
-}
-
-/** Forgets everything. */
-export function clearBoard(tcb: Tcb): void {
-  tcb.boardCount = 0;
-  tcb.sackedBytes = 0;
-  if (tcb.board == 0) return;
-  giveBlock(changetype<Block>(<usize>tcb.board));
-  tcb.board = 0;
-}
-
-/** Whether the client claims to hold SND.UNA itself but does not acknowledge it (reneging). */
-export function isReneging(tcb: Tcb): bool {
-  return tcb.boardCount != 0 && seqLe(leftOf(tcb, 0), tcb.sndUna);
+  if (sent.has(SENT_LOST)) tcb.lostBytes -= bytes;
+  onDelivered(tcb, sent, end, news);
 }
 
 /**
- * RFC 6675 §4, IsLost: up to where bytes that are not SACKed count as lost, because at least
- * DupThresh ranges or more than DupThresh − 1 segments above them are SACKed. SND.UNA: nowhere.
+ * Whether the client claims to hold SND.UNA itself but does not acknowledge it: it has thrown away
+ * what it reported (RFC 2018 §8).
  */
-export function lossEdge(tcb: Tcb): u32 {
-  let bytes: u32 = 0;
-  let ranges: u32 = 0;
-  for (let i = tcb.boardCount; i > 0; i--) {
-    bytes += rightOf(tcb, i - 1) - leftOf(tcb, i - 1);
-    ranges++;
-    if (ranges >= DUP_THRESH || bytes > (DUP_THRESH - 1) * tcb.sndMss) return leftOf(tcb, i - 1);
-  }
-  return tcb.sndUna;
+export function isReneging(tcb: Tcb): bool {
+  return tcb.sentCount != 0 && sentAt(tcb, 0).has(SENT_SACKED);
 }
 
-/** Where the range begins that ends at or after `seq`, if `seq` is SACKed; else `otherwise`. */
-export function sackedAt(tcb: Tcb, seq: u32, otherwise: u32): u32 {
-  for (let i: u32 = 0; i < tcb.boardCount; i++) {
-    if (seqLt(seq, leftOf(tcb, i))) break;
-    if (seqLe(seq, rightOf(tcb, i))) return leftOf(tcb, i);
-  }
-  return otherwise;
+/** Believes nothing any more of what the client said that it holds. */
+export function forgetSacks(tcb: Tcb): void {
+  unmarkAll(tcb, SENT_SACKED);
 }
 
-/** The first byte from `seq` on that is not SACKed. */
-export function nextUnsacked(tcb: Tcb, seq: u32): u32 {
-  let at = seq;
-  for (let i: u32 = 0; i < tcb.boardCount; i++) {
-    if (seqLt(at, leftOf(tcb, i))) break;
-    if (seqLt(at, rightOf(tcb, i))) at = rightOf(tcb, i);
-  }
-  return at;
-}
-
-/** Where the first SACKed range at or after `seq` begins, or `limit` if that comes first. */
-export function nextSacked(tcb: Tcb, seq: u32, limit: u32): u32 {
-  for (let i: u32 = 0; i < tcb.boardCount; i++) {
-    if (seqGe(leftOf(tcb, i), limit)) break;
-    if (seqGe(leftOf(tcb, i), seq)) return leftOf(tcb, i);
-  }
-  return limit;
-}
-
-/** Bytes of [from, to) that are not SACKed. */
-export function unsackedBytes(tcb: Tcb, from: u32, to: u32): u32 {
-  let bytes = seqDistance(from, to);
-  for (let i: u32 = 0; i < tcb.boardCount; i++) {
-    const left = seqMax(leftOf(tcb, i), from);
-    const right = seqLt(rightOf(tcb, i), to) ? rightOf(tcb, i) : to;
-    bytes -= seqDistance(left, right);
-  }
-  return bytes;
+/** Milliseconds since the bytes of a record were sent, as the timestamp clock counts them. */
+export function ticksSince(ageUs: u32): u32 {
+  const at = now();
+  return <u32>(<u64>(at / 1000.0) - <u64>(max(at - <f64>ageUs, 0.0) / 1000.0));
 }

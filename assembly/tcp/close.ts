@@ -16,12 +16,12 @@ import { count, gauge, setGauge } from "../mem/stats";
 import { cancelTimer, flowTimer } from "../mem/timers";
 import { giveFlow } from "../flow/flow";
 import { removeFlow } from "../flow/demux";
-import { clearBoard } from "./board";
 import { markDirty } from "./dirty";
 import { clearHoles } from "./holes";
 import { unlist } from "./half-open";
 import { raiseFlow } from "./notify";
 import { clearQueue, releaseQueue } from "./queue";
+import { clearSent } from "./sent";
 import { setState } from "./state";
 import { enterTimeWait } from "./time-wait";
 import { blankDeadlines, F_DRAINING, F_HASHED, F_LISTED, F_ORPHAN, F_RST_DUE, Tcb } from "./tcb";
@@ -39,7 +39,7 @@ function detach(tcb: Tcb): void {
   cancelTimer(flowTimer(tcb.index));
   blankDeadlines(tcb);
   clearHoles(tcb);
-  clearBoard(tcb);
+  clearSent(tcb);
   clearQueue(tcb);
   markDirty(tcb);
 }

@@ -46,8 +46,8 @@ import { markDirty } from "./dirty";
 import { list, makeRoom, unlist } from "./half-open";
 import { raiseFlow } from "./notify";
 import { openQueue } from "./queue";
-import { initCongestion } from "./recovery";
-import { initRtt, rtoNow, takeRtt } from "./rtt";
+import { initRecovery } from "./recovery";
+import { initRtt, rtoNow, sampleRtt } from "./rtt";
 import { Segment } from "./segment";
 import { seqGt } from "./seq";
 import { setState } from "./state";
@@ -178,7 +178,7 @@ function answerSyn(tcb: Tcb): void {
   tcb.challengeAt = now();
   openQueue(tcb, tcb.iss + 1);
   openWindow(tcb);
-  initCongestion(tcb);
+  initRecovery(tcb);
   initRtt(tcb);
   tcb.lastAckSent = tcb.rcvNxt;
   tcb.rttAt = now();
@@ -211,7 +211,7 @@ export function establish(tcb: Tcb): void {
   tcb.backoff = 0;
   tcb.rtxAt = NEVER;
   tcb.unset(F_SYN_DUE);
-  if (!tcb.has(F_SYN_REPEATED)) takeRtt(tcb, now() - tcb.rttAt);
+  if (!tcb.has(F_SYN_REPEATED)) sampleRtt(tcb, <u32>(now() - tcb.rttAt));
   raiseFlow(tcb, EV_WRITABLE, 0);
   if (tcb.has(F_SHUT)) beginClose(tcb);
 }

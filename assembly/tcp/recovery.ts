@@ -1,51 +1,46 @@
 /**
- * Congestion control and loss recovery: NewReno by bytes acknowledged (RFC 5681, RFC 6582, RFC 3465
- * without its limit, because one ACK stands for a whole super-packet), window of 10 segments at the
- * start (RFC 6928), SACK-based recovery (RFC 6675).
+ * Loss recovery: when something counts as lost, how fast it is repaired, and when a reduction was
+ * made for nothing.
  *
- * Losses are one number, `lostEdge`: all before it that is not SACKed is lost. `highRxt` says how
- * far these were retransmitted. So what is in the network ("pipe", RFC 6675 §4) is a difference,
- * and the same numbers serve fast recovery (F_RECOVERY), recovery after a timeout (F_LOSS: all that
- * was in flight is lost) and clients without SACK (each duplicate ACK stands for a segment). RACK
- * (RFC 8985 §6) would only compute `lostEdge` in another way.
+ *   found by     RACK (rack.ts) for clients with SACK; three duplicate ACKs and partial ACKs for
+ *                others (RFC 5681 §3.2, RFC 6582); the retransmission timeout (RFC 6298)
+ *   repaired     at the rate of proportional rate reduction (RFC 9937) in fast recovery
+ *                (F_RECOVERY), by slow start after a timeout (F_LOSS)
+ *   the tail     is probed before the timeout (RFC 8985 §7)
+ *   taken back   if timestamps (Eifel, RFC 3522) or D-SACKs (RFC 3708) show that all repeats
+ *                were for nothing (TCP-59)
+ *
+ * What is lost, held or repeated is written in the table of sent.ts; what is in the network
+ * ("pipe", RFC 6675 §4) is a difference of three numbers. Limited transmit (RFC 3042) needs no
+ * code: what left the network makes room for new data before anything counts as lost.
  */
-import {
-  CFG_SEND_BUFFER_MAX_BYTES,
-  STAT_FAST_RECOVERIES,
-  STAT_RTO_FIRED,
-  STAT_SPURIOUS,
-} from "../layout";
-import { config } from "../mem/config";
+import { STAT_FAST_RECOVERIES, STAT_RTO_FIRED, STAT_SPURIOUS } from "../layout";
 import { count } from "../mem/stats";
-import { clearBoard, isReneging, lossEdge, nextSacked, nextUnsacked, sackedAt } from "./board";
-import { unsackedBytes } from "./board";
-import { stopRtt } from "./rtt";
-import { Segment } from "./segment";
-import { seqDistance, seqGe, seqGt, seqLe, seqLt, seqMax } from "./seq";
-import { F_LOSS, F_RECOVERY, F_RTX_DUE, F_SACK, F_TLP_SENT, F_TS, Tcb, timestampNow } from "./tcb";
+import { AckNews, forgetSacks, isReneging } from "./board";
+import { growWindow, initWindow, reduceThreshold, restartCurve, watchRounds } from "./congestion";
+import { detectByTime, followUna, initRack, isOverdue, onRecoveryEnd, widenWindow } from "./rack";
+import { clearSent, markLost, markLostTo, noteRepeated, noteSent } from "./sent";
+import { sentAt, SENT_LOST, SENT_SACKED, unmarkAll } from "./sent";
+import { seqGe, seqGt, seqLe, seqLt } from "./seq";
+import { F_LOSS, F_RECOVERY, F_RTX_DUE, F_SACK, F_TLP_SENT, F_TS, F_UNDO } from "./tcb";
+import { Tcb, timestampNow } from "./tcb";
+import { NEVER } from "../mem/clock";
 
-const INITIAL_SEGMENTS: u32 = 10;
 /** RFC 5681 §3.2. */
 const DUP_ACKS: u32 = 3;
-const CWND_MAX: u32 = 1 << 30;
+const FLIGHT_ANY: u32 = 0xffffffff;
 
-/** A new connection's windows. */
-export function initCongestion(tcb: Tcb): void {
-  tcb.cwnd = tcb.sndMss * INITIAL_SEGMENTS;
-  tcb.ssthresh = CWND_MAX;
-  tcb.caAcked = 0;
-  tcb.dupAcks = 0;
+/** A new connection: nothing in flight, nothing lost. */
+export function initRecovery(tcb: Tcb): void {
+  clearSent(tcb);
+  initWindow(tcb);
+  initRack(tcb);
   settle(tcb);
 }
 
-/**
- * No recovery: the numbers stay near SND.UNA, so that comparisons never wrap. A recovery that is
- * just over leaves `recover` at SND.UNA (see `mayTrustDuplicates`).
- */
+/** No recovery: positions stay near SND.UNA, so that comparisons never wrap. */
 function settle(tcb: Tcb): void {
   tcb.recover = tcb.sndUna - 1;
-  tcb.highRxt = tcb.sndUna;
-  tcb.lostEdge = tcb.sndUna;
 }
 
 function isRecovering(tcb: Tcb): bool {
@@ -54,189 +49,289 @@ function isRecovering(tcb: Tcb): bool {
 
 /** Bytes that are in the network as far as we know (RFC 6675 §4, SetPipe). */
 export function pipeOf(tcb: Tcb): u32 {
-  const pipe = tcb.flight - min(tcb.sackedBytes, tcb.flight);
-  if (!isRecovering(tcb)) return pipe;
-  const lost = unsackedBytes(tcb, seqMax(tcb.highRxt, tcb.sndUna), tcb.lostEdge);
-  return pipe - min(lost, pipe);
-}
-
-/** SND.UNA moved by `acked`; `flight` is what was in flight before. */
-export function onAdvance(tcb: Tcb, acked: u32, flight: u32, seg: Segment): void {
-  undoIfSpurious(tcb, seg);
-  tcb.unset(F_TLP_SENT);
-  if (!isRecovering(tcb)) {
-    tcb.dupAcks = 0;
-    if (!tcb.has(F_SACK)) tcb.sackedBytes = 0;
-    settle(tcb);
-    grow(tcb, acked, flight);
-    return;
-  }
-  if (seqGe(tcb.sndUna, tcb.recover)) {
-    leaveRecovery(tcb);
-    return;
-  }
-  tcb.highRxt = seqMax(tcb.highRxt, tcb.sndUna);
-  tcb.lostEdge = seqMax(tcb.lostEdge, tcb.sndUna);
-  if (tcb.has(F_LOSS)) grow(tcb, acked, tcb.cwnd);
-  else if (!tcb.has(F_SACK)) onPartialAck(tcb, acked);
-}
-
-/** RFC 6582 §3.2, step 3: the next segment is lost too; what was acknowledged left the network. */
-function onPartialAck(tcb: Tcb, acked: u32): void {
-  const segments = max(acked / tcb.sndMss, 1) - 1;
-  tcb.dupAcks -= min(segments, tcb.dupAcks);
-  countDuplicates(tcb);
-  tcb.highRxt = tcb.sndUna;
-  tcb.lostEdge = tcb.sndUna + min(tcb.sndMss, tcb.flight);
-  tcb.set(F_RTX_DUE);
-}
-
-function leaveRecovery(tcb: Tcb): void {
-  if (tcb.has(F_RECOVERY)) tcb.cwnd = tcb.ssthresh;
-  tcb.unset(F_RECOVERY | F_LOSS | F_RTX_DUE);
-  tcb.dupAcks = 0;
-  if (!tcb.has(F_SACK)) tcb.sackedBytes = 0;
-  settle(tcb);
-  tcb.recover = tcb.sndUna;
+  const gone = tcb.sackedBytes + tcb.lostBytes;
+  return tcb.flight - min(gone, tcb.flight);
 }
 
 /**
- * RFC 6582 §3.2, step 1: without SACK, duplicate ACKs right after a recovery may be the answers to
- * what was retransmitted for nothing.
+ * An ACK was taken; `isDuplicate` is one by RFC 5681 §2, from a client without SACK. Everything
+ * that follows from it for recovery and for the window.
  */
-function mayTrustDuplicates(tcb: Tcb): bool {
-  return tcb.has(F_SACK) || seqGt(tcb.sndUna, tcb.recover);
+export function onAck(tcb: Tcb, news: AckNews, isDuplicate: bool): void {
+  if (news.acked != 0) {
+    followUna(tcb);
+    if (!tcb.has(F_SACK)) forgetDuplicates(tcb, news.acked);
+    if (tcb.has(F_UNDO)) undoByTime(tcb, news);
+  } else if (isDuplicate) {
+    countDuplicate(tcb);
+  }
+  const gained = news.acked + tcb.sackedBytes - news.sackedBefore;
+  news.delivered = <i32>gained > 0 ? gained : 0;
+  const wasRecovering = isRecovering(tcb);
+  if (news.hasDsack) onDsack(tcb, news);
+  if (tcb.has(F_TLP_SENT)) endProbe(tcb, news);
+  if (isRecovering(tcb) && seqGe(tcb.sndUna, tcb.recover)) leaveRecovery(tcb);
+  detectLoss(tcb, news);
+  if (tcb.has(F_RECOVERY)) reduceProportionally(tcb, news);
+  else if (tcb.has(F_LOSS)) growWindow(tcb, news.delivered, FLIGHT_ANY);
+  else if (news.acked != 0 && !wasRecovering) {
+    settle(tcb);
+    watchRounds(tcb, news.rttUs);
+    growWindow(tcb, news.acked, news.pipeBefore);
+  }
 }
 
-/** RFC 5681 §3.1, by bytes; only while the window is used (RFC 7661 §4.3 in spirit). */
-function grow(tcb: Tcb, acked: u32, flight: u32): void {
-  if (flight < tcb.cwnd >> 1) return;
-  const most = max(config(CFG_SEND_BUFFER_MAX_BYTES) << 1, tcb.sndMss << 2);
-  if (tcb.cwnd >= most) return;
-  if (tcb.cwnd < tcb.ssthresh) {
-    tcb.cwnd = min(tcb.cwnd + acked, most);
+/* ---- what is lost ---- */
+
+function detectLoss(tcb: Tcb, news: AckNews): void {
+  if (tcb.flight == 0) {
+    tcb.reoAt = NEVER;
     return;
   }
-  tcb.caAcked += acked;
-  if (tcb.caAcked < tcb.cwnd) return;
-  tcb.caAcked -= tcb.cwnd;
-  tcb.cwnd = min(tcb.cwnd + tcb.sndMss, most);
+  if (tcb.has(F_SACK)) {
+    // Without holes above SND.UNA all that was sent before is acknowledged.
+    if (tcb.sackedBytes == 0 && !isRecovering(tcb)) {
+      tcb.reoAt = NEVER;
+      return;
+    }
+    news.hasLoss = detectByTime(tcb);
+  } else {
+    news.hasLoss = detectByCount(tcb, news);
+  }
+  if (isRecovering(tcb)) return;
+  // What was found lost late in a recovery that is over is the loss of another round trip.
+  if (news.hasLoss || tcb.lostBytes != 0) enterRecovery(tcb, news.delivered);
 }
 
-/** A duplicate ACK by RFC 5681 §2 arrived from a client, with or without SACK. */
-export function onDuplicateAck(tcb: Tcb): void {
+/** Without SACK: the third duplicate ACK, then each partial one (RFC 6582 §3.2). */
+function detectByCount(tcb: Tcb, news: AckNews): bool {
+  const isPartial = tcb.has(F_RECOVERY) && news.acked != 0;
+  if (!isPartial) {
+    if (isRecovering(tcb) || tcb.dupAcks < DUP_ACKS) return false;
+    // Step 1: right after a recovery they may be the answers to what was repeated for nothing.
+    if (!seqGt(tcb.sndUna, tcb.recover)) return false;
+  }
+  const lost = tcb.lostBytes;
+  markLostTo(tcb, tcb.sndUna + min(tcb.sndMss, tcb.flight));
+  return tcb.lostBytes != lost;
+}
+
+/** RACK's deadline has passed. */
+export function onReorderTimer(tcb: Tcb): void {
+  tcb.reoAt = NEVER;
+  if (tcb.flight == 0 || !detectByTime(tcb)) return;
+  if (!isRecovering(tcb)) enterRecovery(tcb, 0);
+}
+
+/** A duplicate ACK from a client without SACK says that one segment has left the network. */
+function countDuplicate(tcb: Tcb): void {
   // More duplicates than there were segments in flight when the first came are made up (TCP-68).
-  const inFlight = isRecovering(tcb) ? seqDistance(tcb.sndUna, tcb.recover) : tcb.flight;
-  const most = inFlight / tcb.sndMss + 1;
-  if (tcb.dupAcks < most) tcb.dupAcks++;
-  if (!tcb.has(F_SACK)) countDuplicates(tcb);
+  const inFlight = isRecovering(tcb) ? tcb.recover - tcb.sndUna : tcb.flight;
+  if (tcb.dupAcks < inFlight / tcb.sndMss + 1) tcb.dupAcks++;
+  believeDuplicates(tcb);
 }
 
-/** Without SACK, each duplicate ACK says that one segment has left the network. */
-function countDuplicates(tcb: Tcb): void {
-  const most = tcb.flight > tcb.sndMss ? tcb.flight - tcb.sndMss : 0;
+function believeDuplicates(tcb: Tcb): void {
+  const held = tcb.lostBytes + tcb.sndMss;
+  const most = tcb.flight > held ? tcb.flight - held : 0;
   tcb.sackedBytes = min(tcb.dupAcks * tcb.sndMss, most);
 }
 
-/** After each ACK: finds out what is lost, and enters recovery if anything is. */
-export function detectLoss(tcb: Tcb): void {
-  if (tcb.flight == 0) return;
-  let edge = tcb.has(F_SACK) ? lossEdge(tcb) : tcb.sndUna;
-  if (tcb.dupAcks >= DUP_ACKS && mayTrustDuplicates(tcb)) {
-    edge = seqMax(edge, tcb.sndUna + min(tcb.sndMss, tcb.flight));
-  }
-  // The answer to a tail loss probe says that all before it is lost (RFC 8985 §7.4).
-  if (tcb.has(F_TLP_SENT)) edge = seqMax(edge, sackedAt(tcb, tcb.tlpEnd, tcb.sndUna));
-  if (seqLe(edge, tcb.sndUna)) return;
-  if (isRecovering(tcb)) {
-    if (tcb.has(F_SACK)) tcb.lostEdge = seqMax(tcb.lostEdge, edge);
-    return;
-  }
+/** Of `acked` bytes, one segment was the hole; the others had made duplicate ACKs. */
+function forgetDuplicates(tcb: Tcb, acked: u32): void {
+  if (!isRecovering(tcb)) tcb.dupAcks = 0;
+  else tcb.dupAcks -= min(max(acked / tcb.sndMss, 1) - 1, tcb.dupAcks);
+  believeDuplicates(tcb);
+}
+
+/* ---- fast recovery ---- */
+
+function enterRecovery(tcb: Tcb, delivered: u32): void {
   count(STAT_FAST_RECOVERIES);
   rememberForUndo(tcb);
-  tcb.ssthresh = max(tcb.flight >> 1, tcb.sndMss << 1);
-  tcb.cwnd = tcb.ssthresh;
-  tcb.caAcked = 0;
-  enter(tcb, F_RECOVERY, edge);
+  // What limited transmit sent beyond the window is no reason for a larger one.
+  reduceThreshold(tcb, min(tcb.flight, tcb.cwnd));
+  beginRecovery(tcb, delivered);
 }
 
-function enter(tcb: Tcb, flag: u32, edge: u32): void {
-  tcb.unset(F_RECOVERY | F_LOSS | F_TLP_SENT);
-  tcb.set(flag | F_RTX_DUE);
+/** RFC 9937 §5; `delivered` bytes are the news that began it. */
+function beginRecovery(tcb: Tcb, delivered: u32): void {
+  tcb.unset(F_TLP_SENT);
+  tcb.set(F_RECOVERY | F_RTX_DUE);
   tcb.recover = tcb.sndNxt;
-  tcb.highRxt = tcb.sndUna;
-  tcb.lostEdge = edge;
-  stopRtt(tcb);
+  tcb.prrDelivered = 0;
+  tcb.prrOut = 0;
+  tcb.prrFlight = max(tcb.flight + delivered - min(tcb.sackedBytes, tcb.flight), tcb.sndMss);
+  tcb.cwnd = pipeOf(tcb) + tcb.sndMss;
 }
 
-/** The retransmission timer fired (RFC 5681 §3.1, RFC 6675 §5.1): all in flight is lost. */
+/** RFC 9937 §5: the window that lets as much out as it should for what arrived. */
+function reduceProportionally(tcb: Tcb, news: AckNews): void {
+  if (news.delivered == 0) return;
+  tcb.prrDelivered += news.delivered;
+  const pipe = pipeOf(tcb);
+  const mss = tcb.sndMss;
+  let send: u32 = 0;
+  if (pipe > tcb.ssthresh) {
+    const share = <u64>tcb.prrDelivered * <u64>tcb.ssthresh + <u64>tcb.prrFlight - 1;
+    const due = <u32>(share / <u64>tcb.prrFlight);
+    send = due > tcb.prrOut ? due - tcb.prrOut : 0;
+  } else {
+    const owed = tcb.prrDelivered > tcb.prrOut ? tcb.prrDelivered - tcb.prrOut : 0;
+    send = max(owed, news.delivered);
+    // Recovery makes progress and nothing more is lost: catch up as slow start would.
+    if (news.acked != 0 && !news.hasLoss) send += mss;
+    send = min(send, tcb.ssthresh - pipe);
+  }
+  // The first repeat goes out whatever the numbers say.
+  if (tcb.prrOut == 0) send = max(send, mss);
+  tcb.cwnd = max(pipe + send, mss);
+}
+
+function leaveRecovery(tcb: Tcb): void {
+  const wasFast = tcb.has(F_RECOVERY);
+  if (wasFast) tcb.cwnd = tcb.ssthresh;
+  tcb.unset(F_RECOVERY | F_LOSS | F_RTX_DUE);
+  tcb.dupAcks = 0;
+  if (!tcb.has(F_SACK)) tcb.sackedBytes = 0;
+  // Bytes sent since may be lost for good reasons, but those are found out anew.
+  if (tcb.lostBytes != 0 && !tcb.has(F_SACK)) unmarkAll(tcb, SENT_LOST);
+  onRecoveryEnd(tcb);
+  tcb.recover = tcb.sndUna;
+  tcb.undoEnd = tcb.sndNxt;
+}
+
+/* ---- timeout ---- */
+
+/** The retransmission timer fired (RFC 5681 §3.1, RFC 6675 §5.1, RFC 8985 §6.3, TCP-55). */
 export function onTimeout(tcb: Tcb): void {
   count(STAT_RTO_FIRED);
   if (tcb.retries == 1) {
-    rememberForUndo(tcb);
-    tcb.ssthresh = max(tcb.flight >> 1, tcb.sndMss << 1);
+    // Within a recovery the window was reduced already for what was in flight then.
+    if (!tcb.has(F_RECOVERY)) {
+      rememberForUndo(tcb);
+      reduceThreshold(tcb, tcb.flight);
+    }
   } else {
-    tcb.undoTs = 0;
+    tcb.unset(F_UNDO);
   }
   // RFC 2018 §8: a client may have thrown away what it SACKed.
-  if (tcb.retries > 1 || isReneging(tcb)) clearBoard(tcb);
-  if (!tcb.has(F_SACK)) tcb.sackedBytes = 0;
+  const isSuspect = tcb.retries > 1 || isReneging(tcb) || !tcb.has(F_SACK);
+  if (isSuspect) forgetSacks(tcb);
   tcb.dupAcks = 0;
   tcb.cwnd = tcb.sndMss;
   tcb.caAcked = 0;
-  enter(tcb, F_LOSS, tcb.sndNxt);
+  for (let i: u32 = 0; i < tcb.sentCount; i++) {
+    const sent = sentAt(tcb, i);
+    if (sent.has(SENT_SACKED | SENT_LOST)) continue;
+    if (i == 0 || isSuspect || isOverdue(tcb, sent)) markLost(tcb, sent);
+  }
+  tcb.unset(F_RECOVERY | F_TLP_SENT);
+  tcb.set(F_LOSS | F_RTX_DUE);
+  tcb.recover = tcb.sndNxt;
+  tcb.reoAt = NEVER;
 }
 
 /** The path takes less than was sent: everything again in smaller pieces, at the same speed. */
 export function onSmallerPath(tcb: Tcb): void {
   if (tcb.flight == 0) return;
-  tcb.ssthresh = max(tcb.ssthresh, tcb.sndMss << 1);
-  enter(tcb, F_RECOVERY, tcb.sndNxt);
-  tcb.undoTs = 0;
-  tcb.ssthresh = tcb.cwnd;
+  const window = tcb.cwnd;
+  tcb.unset(F_LOSS | F_UNDO);
+  markLostTo(tcb, tcb.sndNxt);
+  beginRecovery(tcb, 0);
+  tcb.ssthresh = max(window, tcb.sndMss << 1);
+  tcb.cwnd = tcb.ssthresh;
 }
+
+/* ---- tail loss probe, RFC 8985 §7.4 ---- */
+
+/** An answer to the probe: if it repaired a loss, the window is reduced for it. */
+function endProbe(tcb: Tcb, news: AckNews): void {
+  if (seqLt(tcb.sndUna, tcb.tlpEnd)) return;
+  if (tcb.tlpIsRepeat != 0 && !news.hasDsack) {
+    if (seqGt(tcb.sndUna, tcb.tlpEnd)) {
+      reduceThreshold(tcb, min(tcb.cwnd, max(news.pipeBefore, tcb.cwnd >> 1)));
+      tcb.cwnd = min(tcb.cwnd, tcb.ssthresh);
+    } else if (news.acked != 0 || news.hasSacked) {
+      // Both transmissions may still be answered: the next ACK tells.
+      return;
+    }
+  }
+  tcb.unset(F_TLP_SENT);
+}
+
+/* ---- taking a reduction back ---- */
 
 function rememberForUndo(tcb: Tcb): void {
-  tcb.undoTs = tcb.has(F_TS) ? timestampNow(tcb) | 1 : 0;
+  tcb.set(F_UNDO);
+  tcb.undoFrom = tcb.sndUna;
+  tcb.undoEnd = tcb.sndNxt;
+  tcb.undoBytes = 0;
+  tcb.undoTs = 0;
   tcb.priorCwnd = tcb.cwnd;
   tcb.priorSsthresh = tcb.ssthresh;
+  tcb.priorCubicMax = tcb.cubicMax;
 }
 
-/**
- * Eifel, RFC 3522 §3.2: an ACK for the original transmission says that nothing was lost (TCP-59).
- */
-function undoIfSpurious(tcb: Tcb, seg: Segment): void {
-  if (tcb.undoTs == 0 || !isRecovering(tcb) || !seg.hasTimestamps) return;
+/** RFC 3522 §3.2: an ACK for the original transmission says that nothing was lost. */
+function undoByTime(tcb: Tcb, news: AckNews): void {
+  if (!isRecovering(tcb)) {
+    // D-SACKs for what was repeated come within a round trip after the recovery.
+    if (seqGe(tcb.sndUna, tcb.undoEnd)) tcb.unset(F_UNDO);
+    return;
+  }
+  if (!tcb.has(F_TS) || tcb.undoTs == 0 || !news.hasTsecr) return;
   // The low bit of undoTs only says that there is one; a tie is no proof.
-  if (seqLt(seg.options.tsecr, tcb.undoTs & ~1)) {
-    count(STAT_SPURIOUS);
-    tcb.ssthresh = tcb.priorSsthresh;
-    tcb.cwnd = max(tcb.cwnd, tcb.priorCwnd);
-    tcb.unset(F_RECOVERY | F_LOSS | F_RTX_DUE);
-    tcb.dupAcks = 0;
-    settle(tcb);
+  if (seqLt(news.tsecr, tcb.undoTs & ~1)) {
+    widenWindow(tcb);
+    undo(tcb);
   }
   tcb.undoTs = 0;
 }
 
 /**
- * The next lost byte that was not retransmitted in this recovery (RFC 6675 §4, NextSeg rule 1), or
- * SND.NXT if there is none.
+ * RFC 3708 §2, RFC 8985 §6.2: bytes were repeated for nothing. When that is true of all that were
+ * repeated in this recovery, there was no loss.
  */
-export function nextLost(tcb: Tcb): u32 {
-  if (!isRecovering(tcb)) return tcb.sndNxt;
-  const seq = nextUnsacked(tcb, seqMax(tcb.highRxt, tcb.sndUna));
-  return seqLt(seq, tcb.lostEdge) ? seq : tcb.sndNxt;
+function onDsack(tcb: Tcb, news: AckNews): void {
+  const isProbe = tcb.has(F_TLP_SENT) && news.dsackRight == tcb.tlpEnd;
+  if (isProbe) return;
+  widenWindow(tcb);
+  if (!tcb.has(F_UNDO) || tcb.undoBytes == 0 || seqLt(news.dsackLeft, tcb.undoFrom)) return;
+  tcb.undoBytes -= min(news.dsackRight - news.dsackLeft, tcb.undoBytes);
+  if (tcb.undoBytes == 0) undo(tcb);
 }
 
-/** Where the lost bytes that begin at `seq` end. */
-export function lostEnd(tcb: Tcb, seq: u32): u32 {
-  return nextSacked(tcb, seq, tcb.lostEdge);
+function undo(tcb: Tcb): void {
+  count(STAT_SPURIOUS);
+  tcb.ssthresh = max(tcb.ssthresh, tcb.priorSsthresh);
+  tcb.cwnd = max(tcb.cwnd, tcb.priorCwnd);
+  tcb.cubicMax = max(tcb.cubicMax, tcb.priorCubicMax);
+  restartCurve(tcb);
+  if (isRecovering(tcb)) {
+    tcb.dupAcks = 0;
+    unmarkAll(tcb, SENT_LOST);
+    tcb.recover = tcb.sndUna;
+  }
+  tcb.unset(F_RECOVERY | F_LOSS | F_RTX_DUE | F_UNDO);
 }
 
-/** [seq, end) was retransmitted. */
-export function onRetransmitted(tcb: Tcb, end: u32): void {
-  tcb.unset(F_RTX_DUE);
-  if (seqGt(end, tcb.highRxt)) tcb.highRxt = end;
-  stopRtt(tcb);
+/* ---- what was sent ---- */
+
+/** [seq, end) went out; what of it was in flight already was repeated. */
+export function onSent(tcb: Tcb, seq: u32, end: u32, before: u32): void {
+  if (seqLt(seq, before)) {
+    const right = seqLe(end, before) ? end : before;
+    noteRepeated(tcb, seq, right);
+    if (tcb.has(F_UNDO)) {
+      tcb.undoBytes += right - seq;
+      if (tcb.undoTs == 0 && tcb.undoBytes == right - seq && tcb.has(F_TS)) {
+        tcb.undoTs = timestampNow(tcb) | 1;
+      }
+    }
+  }
+  if (seqGt(end, before)) noteSent(tcb, seqLt(seq, before) ? before : seq, end);
+  if (!isRecovering(tcb)) return;
+  tcb.prrOut += end - seq;
+  if (seqLt(seq, before)) tcb.unset(F_RTX_DUE);
 }

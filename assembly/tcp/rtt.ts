@@ -1,13 +1,12 @@
 /**
- * Round trip time and retransmission timeout, RFC 6298. One segment at a time is measured, in
- * microseconds, and never one that was retransmitted (Karn, §3). Timestamps of 1 ms would be too
- * coarse for a link inside of one machine.
+ * Round trip time and retransmission timeout, RFC 6298. Measured in microseconds from the times of
+ * transmission (sent.ts): timestamps of 1 ms would be too coarse for a link inside of one machine.
  */
 import { CFG_RTO_INITIAL_MS, CFG_RTO_MAX_MS, CFG_RTO_MIN_MS } from "../layout";
-import { now } from "../mem/clock";
 import { config } from "../mem/config";
-import { seqGe } from "./seq";
-import { F_RTT, Tcb } from "./tcb";
+import { takeMinRtt } from "./rack";
+import { seqLt } from "./seq";
+import { Tcb } from "./tcb";
 
 /**
  * RTT that is taken as measured at least, so that "no measurement" stays apart from "very fast".
@@ -23,25 +22,15 @@ export function initRtt(tcb: Tcb): void {
   tcb.backoff = 0;
 }
 
-/** Begins to measure with the segment that ends at `seq`, unless one is being measured. */
-export function startRtt(tcb: Tcb, seq: u32): void {
-  if (tcb.has(F_RTT)) return;
-  tcb.set(F_RTT);
-  tcb.rttSeq = seq;
-  tcb.rttAt = now();
-}
-
-/** Something was retransmitted: what is being measured would be ambiguous. */
-export function stopRtt(tcb: Tcb): void {
-  tcb.unset(F_RTT);
-}
-
-/** All up to `ack` is acknowledged: true if that ended a measurement. */
-export function ackRtt(tcb: Tcb, ack: u32): bool {
-  if (!tcb.has(F_RTT) || !seqGe(ack, tcb.rttSeq)) return false;
-  tcb.unset(F_RTT);
-  takeRtt(tcb, now() - tcb.rttAt);
-  return true;
+/**
+ * A measurement from what an ACK newly acknowledged and what was sent once only (Karn, §3). All
+ * make the minimum, one a round trip the average: RFC 6298's weights are made for that.
+ */
+export function sampleRtt(tcb: Tcb, us: u32): void {
+  takeMinRtt(tcb, us);
+  if (tcb.srttUs != 0 && seqLt(tcb.sndUna, tcb.rttSeq)) return;
+  tcb.rttSeq = tcb.sndNxt;
+  takeRtt(tcb, <f64>us);
 }
 
 /** RFC 6298 §2: SRTT, RTTVAR and RTO from a measurement. */
@@ -57,7 +46,6 @@ export function takeRtt(tcb: Tcb, us: f64): void {
   }
   const rto = tcb.srttUs + max(tcb.rttvarUs << 2, 1000);
   tcb.rtoUs = min(max(rto, config(CFG_RTO_MIN_MS) * 1000), config(CFG_RTO_MAX_MS) * 1000);
-  tcb.backoff = 0;
 }
 
 /** The timeout with its doublings, §5.5 and §2.5. */

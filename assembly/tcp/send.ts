@@ -20,8 +20,9 @@ import { armTimer, cancelTimer, flowTimer, timerDeadline } from "../mem/timers";
 import { emitIcmpError } from "../ip/errors";
 import { emitAck, emitData, emitRefusal, emitReset, emitSynAck, mostPayload } from "./emit";
 import { carriable, unsentBytes } from "./queue";
-import { lostEnd, nextLost, onRetransmitted, pipeOf } from "./recovery";
-import { startRtt, stopRtt } from "./rtt";
+import { restartAfterIdle } from "./congestion";
+import { onSent, pipeOf } from "./recovery";
+import { lostEnd, nextLost } from "./sent";
 import { seqDistance, seqGe, seqGt, seqLt, seqMin } from "./seq";
 import { isSynchronised } from "./state";
 import {
@@ -133,7 +134,7 @@ function planTail(tcb: Tcb, a: Action): void {
   if (a.len != len) a.hasFin = false;
 }
 
-/** What recovery wants again, as far as the congestion window allows (RFC 6675 §5, step C). */
+/** What is lost, as far as the congestion window allows (RFC 6675 §5, step C; RFC 8985 §6). */
 function planRetransmit(tcb: Tcb, a: Action): bool {
   const seq = nextLost(tcb);
   if (seqGe(seq, tcb.sndNxt)) return false;
@@ -143,7 +144,7 @@ function planRetransmit(tcb: Tcb, a: Action): bool {
     if (!tcb.has(F_RTX_DUE)) return false;
     room = tcb.sndMss;
   }
-  const end = lostEnd(tcb, seq);
+  const end = lostEnd(tcb, seq, seq + mostPayload(tcb) + 1);
   const wanted = seqDistance(seq, seqMin(end, tcb.sndEnd));
   // A window that has shrunk is kept to; if it is shut, the timer probes it (TCP-50).
   const window = seqDistance(seq, tcb.sndUna + tcb.sndWnd);
@@ -187,7 +188,7 @@ function planNew(tcb: Tcb, a: Action): bool {
 
 /** The earliest of a flow's deadlines. */
 function nextDeadlineOf(tcb: Tcb): f64 {
-  let at = min(min(tcb.rtxAt, tcb.ackAt), min(tcb.closeAt, tcb.wantAt));
+  let at = min(min(min(tcb.rtxAt, tcb.reoAt), tcb.ackAt), min(tcb.closeAt, tcb.wantAt));
   if (isSynchronised(tcb.state)) at = min(at, aliveDeadline(tcb));
   return at;
 }
@@ -206,6 +207,7 @@ export function aliveDeadline(tcb: Tcb): f64 {
 /** Sends for a flow until there is nothing left or its turn is over, then sets its timer. */
 export function serveFlow(tcb: Tcb): u32 {
   const a = scratch;
+  if (tcb.flight == 0 && isSynchronised(tcb.state)) restartAfterIdle(tcb);
   for (let sent: u32 = 0; sent < TURN; sent++) {
     nextAction(tcb, a);
     if (a.kind == ACT_NONE) {
@@ -279,20 +281,20 @@ function emitReject(tcb: Tcb): bool {
 function actData(tcb: Tcb, a: Action): bool {
   if (!emitData(tcb, a.seq, a.len, a.hasFin)) return false;
   const end = a.seq + a.len + (a.hasFin ? 1 : 0);
-  const isRepeat = seqLt(a.seq, tcb.sndNxt);
+  const before = tcb.sndNxt;
+  const isRepeat = seqLt(a.seq, before);
+  if (tcb.has(F_TLP_DUE)) tcb.tlpIsRepeat = isRepeat ? 1 : 0;
   tcb.unset(F_PROBE_DUE | F_TLP_DUE);
   if (seqGt(end, tcb.sndNxt)) {
     tcb.bytesOut += <f64>seqDistance(tcb.sndNxt, seqMin(end, tcb.sndEnd));
     tcb.sndNxt = end;
   }
   if (a.hasFin) onFinSent(tcb);
+  if (end != a.seq) onSent(tcb, a.seq, end, before);
+  tcb.lastSentUs = now();
   if (isRepeat) {
     tcb.retransmits++;
     count(STAT_RETRANSMITS);
-    if (a.kind == ACT_RETRANSMIT) onRetransmitted(tcb, end);
-    else stopRtt(tcb);
-  } else {
-    startRtt(tcb, end);
   }
   if (a.kind == ACT_NEW && tcb.has(F_PERSIST)) {
     tcb.unset(F_PERSIST);
@@ -300,7 +302,9 @@ function actData(tcb: Tcb, a: Action): bool {
   }
   // The probe of the tail waits for the last of the data (RFC 8985 §7.2).
   const isTail = a.kind == ACT_NEW && tcb.has(F_TLP_ARMED);
-  if (tcb.rtxAt == NEVER || isTail) armRetransmit(tcb);
+  // What everything waits for was sent again: it has a timeout of its own.
+  const isHead = a.kind == ACT_RETRANSMIT && a.seq == tcb.sndUna;
+  if (tcb.rtxAt == NEVER || isTail || isHead) armRetransmit(tcb);
   return true;
 }
 

@@ -33,11 +33,11 @@ export const F_FIN_TAKEN: u32 = 1 << 12;
 export const F_TS: u32 = 1 << 13;
 export const F_SACK: u32 = 1 << 14;
 export const F_SCALE: u32 = 1 << 15;
-/** Fast recovery (RFC 6675 §5, RFC 6582); recovery after a timeout. Never both. */
+/** Fast recovery (RFC 8985, RFC 6582); recovery after a timeout. Never both. */
 export const F_RECOVERY: u32 = 1 << 16;
 export const F_LOSS: u32 = 1 << 17;
-/** A round trip is being measured. */
-export const F_RTT: u32 = 1 << 18;
+/** A reduction may turn out to be for nothing (RFC 3522, RFC 3708). */
+export const F_UNDO: u32 = 1 << 18;
 /** rtxAt is a tail loss probe's; the probe went out and is not answered. */
 export const F_TLP_ARMED: u32 = 1 << 19;
 export const F_TLP_SENT: u32 = 1 << 20;
@@ -110,6 +110,9 @@ export class Tcb extends Flow {
   lastInUs: f64;
   /** When to try again after sendReserve found no memory. */
   wantAt: f64;
+  /** When segments that may only be late count as lost (RFC 8985 §6.3). */
+  reoAt: f64;
+  /** A round trip is measured again when this is acknowledged. */
   rttSeq: u32;
   /** Doublings of the RTO. */
   backoff: u32;
@@ -122,9 +125,10 @@ export class Tcb extends Flow {
   /** Chunk with the ranges that arrived ahead of a hole, and how many there are. */
   holes: u32;
   holeCount: u32;
-  /** Chunk with the ranges that the client holds ahead of a hole, and how many there are. */
-  board: u32;
-  boardCount: u32;
+  /** The table of what is in flight (sent.ts): its block or 0, its first record, how many. */
+  sentBlock: u32;
+  sentFirst: u32;
+  sentCount: u32;
   /** Queued to be sent or not acknowledged: a BlockList that begins at SND.UNA. */
   sndList: u32;
   sndTail: u32;
@@ -141,8 +145,9 @@ export class Tcb extends Flow {
   resBytes: u32;
   resHeld: u32;
   resRoom: u32;
-  /** Bytes above SND.UNA that are SACKed. */
+  /** Bytes above SND.UNA that are SACKed; that count as lost and were not repeated since. */
   sackedBytes: u32;
+  lostBytes: u32;
   /** Bytes of the SYN's copy. */
   quoteLen: u32;
 
@@ -160,17 +165,70 @@ export class Tcb extends Flow {
   ssthresh: u32;
   /** Duplicate ACKs in a row. */
   dupAcks: u32;
+  /** NewReno: bytes acknowledged towards the next segment; CUBIC: 65536ths of a byte. */
   caAcked: u32;
   /** Recovery ends when this is acknowledged. */
   recover: u32;
-  /** All before it that is not SACKed was retransmitted in this recovery. */
-  highRxt: u32;
-  /** All before it that is not SACKed counts as lost. */
-  lostEdge: u32;
-  /** For taking a reduction back: TSval of the first retransmission, and what was before. */
+  /** Nothing before it is lost, if anything is. */
+  lostFrom: u32;
+  /** The record of the table that needs no block. */
+  sentInlineLeft: u32;
+  sentInlineRight: u32;
+  sentInlineAt: u32;
+  sentInlineMarks: u32;
+  /** When data went out for the last time. */
+  lastSentUs: f64;
+
+  /** PRR (RFC 9937 §5): delivered and sent in this recovery, in the network before. */
+  prrDelivered: u32;
+  prrOut: u32;
+  prrFlight: u32;
+
+  /** RACK (RFC 8985 §5.2): the arrived segment that was sent last; highest byte that arrived. */
+  rackAt: u32;
+  rackEnd: u32;
+  rackRttUs: u32;
+  rackFack: u32;
+  minRttUs: u32;
+  minRttAt: f64;
+  /** Reordering was seen; its window in quarters, kept for so many recoveries, widened till. */
+  isReordered: u8;
+  reoSteps: u8;
+  reoPersist: u8;
+  reoIsWide: u8;
+  reoRound: u32;
+
+  /** HyStart++ (RFC 9406 §4.2): this round's end, least round trips, samples. */
+  roundEnd: u32;
+  roundMinUs: u32;
+  lastRoundMinUs: u32;
+  cssBaseUs: u32;
+  roundSamples: u8;
+  /** Rounds of conservative slow start, 0 outside of it. */
+  cssRounds: u8;
+  /** The tail loss probe repeated something. */
+  tlpIsRepeat: u8;
+  /** The segment of rackAt had been repeated. */
+  rackIsRepeat: u8;
+
+  /** CUBIC (RFC 9438 §4.1): W_max, cwnd_prior, when the curve began (0: not yet), K, W_est. */
+  cubicMax: u32;
+  cubicPrior: u32;
+  cubicAt: f64;
+  cubicK: f64;
+  cubicRenoBytes: f64;
+
+  /**
+   * For taking a reduction back: what was repeated since which byte, how much of it is not known
+   * to be for nothing, until when that counts; TSval of the first repeat; what was before.
+   */
+  undoFrom: u32;
+  undoEnd: u32;
+  undoBytes: u32;
   undoTs: u32;
   priorCwnd: u32;
   priorSsthresh: u32;
+  priorCubicMax: u32;
   tlpEnd: u32;
   lastAckSent: u32;
   rcvMss: u32;
@@ -207,6 +265,10 @@ export class Tcb extends Flow {
     return changetype<BlockList>(changetype<usize>(this) + offsetof<Tcb>("resList"));
   }
 
+  @inline get sentInline(): usize {
+    return changetype<usize>(this) + offsetof<Tcb>("sentInlineLeft");
+  }
+
   @inline get synCopy(): usize {
     return changetype<usize>(this) + FLOW_BYTES - SYN_COPY_BYTES;
   }
@@ -239,6 +301,7 @@ export function blankDeadlines(tcb: Tcb): void {
   tcb.ackAt = NEVER;
   tcb.closeAt = NEVER;
   tcb.wantAt = NEVER;
+  tcb.reoAt = NEVER;
 }
 
 /** This flow's timestamp clock: 1 ms a tick, with an offset of its own (TCP-20). */

@@ -28,7 +28,7 @@ import { closeFlow, isAlive, resetFlow } from "./close";
 import { markDirty } from "./dirty";
 import { rejectFlow } from "./listen";
 import { wakeWriter } from "./queue";
-import { onTimeout } from "./recovery";
+import { onReorderTimer, onTimeout } from "./recovery";
 import { rtoNow } from "./rtt";
 import { aliveDeadline } from "./send";
 import { isSynchronised } from "./state";
@@ -66,6 +66,8 @@ export function armRetransmit(tcb: Tcb): void {
   tcb.rtxAt = now() + rto;
   if (!tcb.has(F_SACK) || tcb.srttUs == 0) return;
   if (tcb.has(F_RECOVERY | F_LOSS | F_TLP_SENT) || tcb.backoff != 0) return;
+  // RFC 8985 §7.2: with reports of holes, RACK's deadline is nearer.
+  if (tcb.sackedBytes != 0) return;
   let wait = max(<f64>tcb.srttUs * 2.0, PROBE_US_MIN);
   if (tcb.flight <= tcb.sndMss) wait += PROBE_DELAYED_US;
   if (wait >= rto) return;
@@ -92,6 +94,7 @@ export function onFlowTimer(tcb: Tcb): void {
     onCloseDeadline(tcb);
     return;
   }
+  if (tcb.reoAt <= at) onReorderTimer(tcb);
   if (tcb.rtxAt <= at) onRetransmitDeadline(tcb);
   if (!isAlive(tcb)) return;
   if (tcb.ackAt <= at) {

@@ -83,6 +83,7 @@ const VALUE_NAMES: Readonly<Record<CoreOption["kind"], string>> = {
   bool: "BOOL",
   connect: "faithful|immediate",
   echo: "auto|host|local|drop",
+  congestion: "cubic|newreno",
 };
 
 function defaultText(option: CoreOption): string {
@@ -97,6 +98,8 @@ function defaultText(option: CoreOption): string {
       return option.default === 0 ? "false" : "true";
     case "connect":
       return option.default === abi.CONNECT_FAITHFUL ? "faithful" : "immediate";
+    case "congestion":
+      return option.default === abi.CONGESTION_CUBIC ? "cubic" : "newreno";
     case "echo":
       return "auto";
     case "count":

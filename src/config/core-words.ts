@@ -64,6 +64,11 @@ function readOption(reader: MetadataReader, option: CoreOption): number {
       if (word === undefined) return option.default;
       return word === "faithful" ? abi.CONNECT_FAITHFUL : abi.CONNECT_IMMEDIATE;
     }
+    case "congestion": {
+      const word = reader.oneOf(names, ["cubic", "newreno"] as const);
+      if (word === undefined) return option.default;
+      return word === "cubic" ? abi.CONGESTION_CUBIC : abi.CONGESTION_NEWRENO;
+    }
     case "echo":
       return option.default;
   }

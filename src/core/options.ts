@@ -5,7 +5,7 @@
 import * as abi from "../../assembly/abi.ts";
 
 /** How a value is written: `ms` are durations (Go syntax, a bare number is seconds). */
-export type OptionKind = "count" | "bytes" | "ms" | "bool" | "connect" | "echo";
+export type OptionKind = "count" | "bytes" | "ms" | "bool" | "connect" | "echo" | "congestion";
 
 export interface CoreOption {
   /** Key of URLs and YAML (camelCase); the command line has it in kebab-case. */
@@ -84,6 +84,13 @@ export const CORE_OPTIONS: readonly CoreOption[] = [
     abi.CFG_DATA_RETRIES,
     [15, 1, 100],
     "repeats of unacknowledged data before the flow is given up",
+  ),
+  option(
+    "congestion",
+    "congestion",
+    abi.CFG_CONGESTION,
+    [abi.CONGESTION_CUBIC, 0, 1],
+    "congestion control towards the client: cubic or newreno",
   ),
   option(
     "keepaliveIdle",

@@ -37,6 +37,7 @@ function bytesText(bytes: number): string {
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   connect: ["faithful", "immediate"],
   echo: ["auto", "host", "local", "drop"],
+  congestion: ["cubic", "newreno"],
 };
 
 /** The README's row of an option. */
