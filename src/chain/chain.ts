@@ -99,7 +99,15 @@ class HopChain implements Chain {
   }
 
   async datagrams(context: DialContext): Promise<UpDatagrams> {
-    const legs = this.#route({ host: "", port: 0 });
+    const limit = this.#limit(context);
+    try {
+      return await this.#datagrams(this.#route({ host: "", port: 0 }), limit.signal);
+    } finally {
+      limit.end();
+    }
+  }
+
+  async #datagrams(legs: readonly Leg[], signal: AbortSignal): Promise<UpDatagrams> {
     const last = legs[legs.length - 1];
     if (last?.connector === undefined) {
       return openDirectDatagrams(last === undefined ? {} : localEnd(last));
@@ -108,15 +116,22 @@ class HopChain implements Chain {
       const message = `connector ${last.connector.scheme} of ${last.node.config.name} has no UDP`;
       throw new ChainError(message, { reason: "prohibited", party: "proxy" });
     }
-    const open = (signal: AbortSignal): Promise<Transport> => this.#travel(legs, signal);
-    const limit = this.#limit(context);
-    const nodeContext = this.#nodeContext(last, limit.signal, false);
+    const open = (inner: AbortSignal): Promise<Transport> => this.#travel(legs, inner);
+    const before = legs.slice(0, -1);
+    const nodeContext: NodeContext = {
+      ...this.#nodeContext(last, signal, false),
+      toNode: {
+        isDirect: before.length === 0,
+        open: (inner) =>
+          before.length > 0
+            ? this.#datagrams(before, inner)
+            : Promise.resolve(openDirectDatagrams(localEnd(last))),
+      },
+    };
     try {
       return await last.connector.datagrams(open, last.node.config, nodeContext);
     } catch (error) {
       throw this.#failed(error, last);
-    } finally {
-      limit.end();
     }
   }
 

@@ -4,6 +4,7 @@
  */
 import { mtlsDialer, mwsDialer, mwssDialer } from "./mux-dialer.ts";
 import { relayConnector } from "./relay-connector.ts";
+import { socks5Connector } from "./socks5-connector.ts";
 import { tlsDialer } from "./tls.ts";
 import type { Connector, Dialer } from "./types.ts";
 import { wsDialer, wssDialer } from "./ws-dialer.ts";
@@ -19,7 +20,7 @@ const DIALERS: readonly Dialer[] = [
   mwsDialer,
   mwssDialer,
 ];
-const CONNECTORS: readonly Connector[] = [relayConnector];
+const CONNECTORS: readonly Connector[] = [relayConnector, socks5Connector];
 
 export const DIRECT = "direct";
 

@@ -30,6 +30,10 @@ export class NodeMemory {
   answersEarly = false;
   /** Until when (performance.now()) UDP associations are known to be refused. */
   noAssociationUntilMs = 0;
+  /** A SOCKS5 server that tells refused, unreachable and timed out apart. */
+  tellsReasons = false;
+  /** How a SOCKS5 server was seen to carry datagrams. */
+  socks5Datagrams: "tunnel" | "tunnel4" | "associate" | undefined;
   /** The sessions of a multiplexing dialer, which makes them. */
   sessions: { close(): void } | undefined;
   #rttMs: number | undefined;

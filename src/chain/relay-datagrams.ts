@@ -104,7 +104,8 @@ async function associate(
   return new AssociationDatagrams(stream.unwrap());
 }
 
-class AssociationDatagrams implements UpDatagrams {
+/** Datagrams with addresses as frames of one stream; SOCKS5's tunnel (0xF3) has the same form. */
+export class AssociationDatagrams implements UpDatagrams {
   readonly #transport: Transport;
   readonly #reader = new AssociatedReader();
   /** Encoded destinations; names and addresses repeat. */

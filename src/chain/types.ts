@@ -138,8 +138,17 @@ export interface NodeContext extends DialContext {
   readonly memory: NodeMemory;
   /** Masks WebSocket payload; the default is plain JavaScript. */
   readonly mask?: MaskFunction;
+  /** The way to the node's own UDP ports; only for `datagrams`. */
+  readonly toNode?: WayToNode;
   /** A further hop follows: a success that was not yet reported need not be waited for. */
   readonly inner?: boolean;
+}
+
+/** How datagrams reach a node itself: as its TCP connections do. */
+export interface WayToNode {
+  /** By sockets of ours (the node's device and mark), else through the hops before. */
+  readonly isDirect: boolean;
+  open(signal: AbortSignal): Promise<UpDatagrams>;
 }
 
 /** The transport to one node: the first dials, the later ones run inside the stream before them. */

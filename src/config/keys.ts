@@ -17,6 +17,8 @@ const MUX_KEYS = split(
   "mux.version mux.keepaliveInterval mux.keepaliveDisabled mux.keepaliveTimeout",
   "mux.maxFrameSize mux.maxReceiveBuffer mux.maxStreamBuffer mux.type",
 );
+/** Without effect: datagrams are not cut. */
+const UDP_BUFFER_KEYS = split("udp.bufferSize udpBufferSize");
 const SNIFFING_KEYS = split(
   "sniffing sniffing.timeout sniffing.responseTimeout sniffing.fallback sniffing.udp",
   "sniffing.websocket sniffing.websocket.sampleRate",
@@ -54,6 +56,7 @@ const LISTENER_KEYS: Readonly<Record<string, readonly string[]>> = {
 };
 const CONNECTOR_KEYS: Readonly<Record<string, readonly string[]>> = {
   relay: [...split("connectTimeout nodelay relay.network relay.grace relay.udp"), ...MUX_KEYS],
+  socks5: [...split("timeout notls relay"), ...UDP_BUFFER_KEYS, "udp.timeout", ...MUX_KEYS],
   direct: split("action connectTimeout"),
 };
 const DIALER_KEYS: Readonly<Record<string, readonly string[]>> = {

@@ -37,7 +37,7 @@ export const STRATEGY_WORDS = words("round rr random rand fifo ha hash");
 /** What can be started. */
 export const HANDLERS_BUILT = words("tungo relay");
 export const LISTENERS_BUILT = words("tungo tcp tls ws wss mtls mws mwss");
-export const CONNECTORS_BUILT = words("relay direct");
+export const CONNECTORS_BUILT = words("relay socks5 direct");
 export const DIALERS_BUILT = words("tcp tls ws wss mtls mws mwss");
 
 /** Listeners whose address is only a label: no socket is opened on it. */
