@@ -7,13 +7,16 @@ import type { Chain } from "./chain/types.ts";
 import { buildChain, type ChainOptions } from "./chain/chain.ts";
 import type { LoopCheck } from "./chain/socket.ts";
 import type { Config, ServiceConfig } from "./config/model.ts";
-import { formatIp, parseIp } from "./config/net.ts";
+import { parseIp } from "./config/net.ts";
 import { mayLoop, planOf } from "./config/plan.ts";
 import { boundDevices } from "./config/start.ts";
 import { tungoOptions } from "./config/tungo.ts";
 import { configError, EXIT_OK, type TsgostError } from "./errors.ts";
 import { logger as log } from "./log.ts";
+import { ServiceLife } from "./serve/life.ts";
 import type { ServiceInfo } from "./serve/tungo/service.ts";
+import { loadNative } from "./sys/addon.ts";
+import { ServiceManager } from "./sys/service-manager.ts";
 
 export interface RunOptions {
   /** Print what would be made, make nothing. */
@@ -27,6 +30,8 @@ export interface RunOptions {
 /** A service that runs. */
 interface Running {
   readonly info: ServiceInfo;
+  /** The device came back after it was lost. */
+  onBack?: () => void;
   close(): void | Promise<void>;
 }
 
@@ -40,20 +45,29 @@ export async function run(config: Config, options: RunOptions): Promise<number> 
     return EXIT_OK;
   }
   const running: Running[] = [];
+  const lives: ServiceLife[] = [];
   const end = untilSignal(options.signal);
+  const manager = new ServiceManager(loadNative, log, process.env);
   let fatal: TsgostError | undefined;
   try {
     for (const service of config.services) {
-      running.push(
-        await startService(service, config, (error) => {
-          fatal = error;
-          end.now();
-        }),
-      );
+      const started = await startService(service, config, (error) => {
+        fatal = error;
+        end.now();
+      });
+      running.push(started);
+      const life = new ServiceLife(service, started.info, log);
+      lives.push(life);
+      started.onBack = () => life.again();
+      await life.begin();
     }
+    for (const life of lives) await life.up();
     log.info("ready", { services: running.map(({ info }) => info) });
+    manager.ready(`${running.length} services`);
     await end.promise;
   } finally {
+    manager.stopping();
+    await Promise.all(lives.map((life) => life.down()));
     await closeAll(running);
     end.forget();
   }
@@ -99,14 +113,12 @@ async function startTungo(
 ): Promise<Running> {
   const { options: tungo } = tungoOptions(service);
   const { chain } = service.handler;
-  const [{ TungoService }, { loadNative }, { LoopGuard }, { Poller }, { openTungoDevice }] =
-    await Promise.all([
-      import("./serve/tungo/service.ts"),
-      import("./sys/addon.ts"),
-      import("./sys/loop-guard.ts"),
-      import("./sys/poll.ts"),
-      import("./serve/tungo/open.ts"),
-    ]);
+  const [{ TungoService }, { LoopGuard }, { Poller }, { openTungoDevice }] = await Promise.all([
+    import("./serve/tungo/service.ts"),
+    import("./sys/loop-guard.ts"),
+    import("./sys/poll.ts"),
+    import("./serve/tungo/open.ts"),
+  ]);
   const native = loadNative();
   for (const { name, place } of boundDevices(service, config)) {
     // Every dial would fail: better said before a device is made.
@@ -133,6 +145,7 @@ async function startTungo(
     if (ip === undefined) return undefined;
     return guard.deviceTo(ip.bytes.subarray(0, ip.family === 4 ? 4 : 16), mark);
   };
+  let onBack = (): void => undefined;
   const running = new TungoService({
     name: service.name,
     tungo,
@@ -147,13 +160,11 @@ async function startTungo(
     openDevice: (again) =>
       openTungoDevice(tungo, { native, poller, log: serviceLog, guard }, again),
     onFatal,
+    onBack: () => onBack(),
   });
-  const info = running.start();
-  if (tungo.dns.length > 0 && info.device !== undefined) {
-    const { setDnsServers } = await import("./serve/tungo/resolver.ts");
-    await setDnsServers(info.device, tungo.dns.map(formatIp), serviceLog);
-  }
-  return { info, close: () => running.close() };
+  const result: Running = { info: running.start(), close: () => running.close() };
+  onBack = () => result.onBack?.();
+  return result;
 }
 
 async function closeAll(running: readonly Running[]): Promise<void> {

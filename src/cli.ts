@@ -26,6 +26,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: "check configuration files",
     load: async () => (await import("./commands/check.ts")).run,
   },
+  doctor: {
+    summary: "check this machine and what a configuration needs",
+    load: async () => (await import("./commands/doctor.ts")).run,
+  },
   demo: {
     summary: "show in namespaces of this machine that it works",
     load: async () => (await import("./commands/demo.ts")).runDemo,

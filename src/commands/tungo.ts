@@ -17,6 +17,27 @@ interface DeviceOption extends OptionSpec {
   readonly key: string;
   /** Belongs to the service's own metadata. */
   readonly service?: boolean;
+  /** Commas are part of a value. */
+  readonly whole?: boolean;
+}
+
+function hookOptions(): DeviceOption[] {
+  const option = (name: string, key: string, when: string): DeviceOption => ({
+    name,
+    key,
+    value: "COMMAND",
+    repeat: true,
+    service: true,
+    whole: true,
+    help: `run ${when}, without a shell; TSGOST_DEVICE and others tell it where`,
+    group: "Hooks",
+  });
+  return [
+    option("pre-up", "preUp", "once the device exists"),
+    option("post-up", "postUp", "when all services stand, and again when a lost device is back"),
+    option("pre-down", "preDown", "at the end, while the device still exists"),
+    option("post-down", "postDown", "after pre-down"),
+  ];
 }
 
 /** Repeatable ones take comma lists too. */
@@ -73,6 +94,7 @@ const DEVICE_OPTIONS: readonly DeviceOption[] = [
   },
   { name: "tun-fd", key: "tunFd", value: "N", help: "take this open descriptor as the device" },
   { name: "workers", key: "workers", value: "N", help: "more than 1 is not possible yet" },
+  ...hookOptions(),
   { name: "pcap", key: "pcap", value: "FILE", help: "write what passes the device as pcapng" },
 ];
 
@@ -162,7 +184,7 @@ function metadataOf(values: CommandValues): Parts {
     const part = option.service === true ? service : listener;
     part[option.key] =
       option.repeat === true
-        ? values.list(option.name).flatMap((text) => text.split(","))
+        ? values.list(option.name).flatMap((text) => (option.whole ? [text] : text.split(",")))
         : values.text(option.name);
   }
   for (const option of CORE_OPTIONS) {

@@ -3,6 +3,7 @@
  * node's) components knows is a warning with a suggestion; types without a table are not checked.
  */
 import type { Reading } from "./document.ts";
+import { HOOK_KEYS } from "./hooks.ts";
 import type { Metadata, NodeConfig, Place, ServiceConfig } from "./model.ts";
 import { didYouMean } from "./suggest.ts";
 import { TUNGO_KEYS, TUNGO_KEYS_WITHOUT_EFFECT } from "./tungo.ts";
@@ -25,8 +26,9 @@ const SNIFFING_KEYS = split(
 );
 
 const SERVICE_KEYS = split(
-  "interface so_mark soMark proxyProtocol preUp postUp preDown postDown ignoreChain enableStats",
+  "interface so_mark soMark proxyProtocol ignoreChain enableStats",
   "observer.period observePeriod observer.resetTraffic netns netns.out dialTimeout labels",
+  HOOK_KEYS.join(" "),
   "limiter.refreshInterval limiter.cleanupInterval limiter.scope",
   // A URL leaves these behind after their objects were made.
   "bypass admission resolver prefer hosts limiter.in limiter.out limiter.conn.in",

@@ -1,10 +1,20 @@
 /** What a configuration would make, line by line, for --dry-run. Passwords are left out. */
 import type { ChainConfig, Config, HopConfig, Metadata, ServiceConfig } from "./model.ts";
 import { metaInt, metaString } from "./metadata.ts";
-import { covers, formatCidr, formatIp, parseHostPort, parseNetwork, subtractNet } from "./net.ts";
+import {
+  covers,
+  formatCidr,
+  formatIp,
+  parseCidr,
+  parseHostPort,
+  parseNetwork,
+  subtractNet,
+} from "./net.ts";
 import type { Cidr } from "./net.ts";
 import { tungoOptions } from "./tungo.ts";
 import type { Route, TungoOptions } from "./tungo.ts";
+
+const LOOPBACK = ["127.0.0.0/8", "::1/128"].flatMap((text) => parseCidr(text) ?? []);
 
 /** The routes into the device after the excluded networks were cut out. */
 export function effectiveRoutes(options: TungoOptions): Route[] {
@@ -25,6 +35,8 @@ export function mayLoop(options: TungoOptions, chain: ChainConfig | undefined): 
   return first.nodes.some((node) => {
     if (isBound(first.metadata) || isBound(node.metadata)) return false;
     const server = parseNetwork(parseHostPort(node.addr)?.host ?? "");
+    // The kernel keeps a table of its own for these, before all routes.
+    if (server !== undefined && LOOPBACK.some((net) => covers(net, server))) return false;
     return server === undefined || routes.some((route) => covers(route, server));
   });
 }

@@ -27,13 +27,6 @@ export type { Route } from "./tungo-nets.ts";
 
 export type EchoMode = "auto" | "host" | "local" | "drop";
 
-export interface HookCommands {
-  readonly preUp: readonly string[];
-  readonly postUp: readonly string[];
-  readonly preDown: readonly string[];
-  readonly postDown: readonly string[];
-}
-
 export interface TungoOptions {
   /** Name of the service. */
   readonly service: string;
@@ -48,6 +41,8 @@ export interface TungoOptions {
   /** Default gateway of routes of its family. */
   readonly gw?: IpAddress;
   readonly dns: readonly IpAddress[];
+  /** Names that `dns` is asked for, `~.` = all; only systemd-resolved knows such. */
+  readonly dnsDomains: readonly string[];
   /** GOST's list of devices or addresses for sockets that leave directly. */
   readonly interface?: string;
   /** SO_MARK of sockets that leave directly. */
@@ -62,7 +57,6 @@ export interface TungoOptions {
   readonly workers: number;
   /** File to write what passes the device to. */
   readonly pcap?: string;
-  readonly hooks: HookCommands;
   /** Name of the chain; absent = direct. */
   readonly chain?: string;
   /** Configuration words of the core by CFG_… index; device offloads are the opener's to add. */
@@ -106,10 +100,6 @@ export const TUNGO_KEYS_WITHOUT_EFFECT = [
   "limiter.refreshInterval",
   "limiter.cleanupInterval",
   "limiter.scope",
-  "preUp",
-  "postUp",
-  "preDown",
-  "postDown",
 ] as const;
 
 /** Every key a tungo service understands, for "did you mean" and the warnings about others. */
@@ -118,6 +108,7 @@ export const TUNGO_KEYS: readonly string[] = [
   "interface",
   "dialTimeout",
   "vnet",
+  "dnsDomain",
   "tunFd",
   "workers",
   "pcap",
@@ -163,6 +154,7 @@ export function tungoOptions(service: ServiceConfig, places?: Places): TungoPars
     excludes,
     ...(gw === undefined ? {} : { gw }),
     dns: readAddresses(reader, DEVICE_KEYS.dns),
+    dnsDomains: reader.list("dnsDomain") ?? (takesAll(routes) ? ["~."] : []),
     ...(device === undefined || device === "" ? {} : { interface: device }),
     ...(soMark === undefined || soMark === 0 ? {} : { soMark }),
     dialTimeoutMs: reader.durationMs("dialTimeout", { min: 1, max: HOUR_MS }) ?? DIAL_TIMEOUT_MS,
@@ -172,7 +164,6 @@ export function tungoOptions(service: ServiceConfig, places?: Places): TungoPars
     ...(tunFd === undefined ? {} : { tunFd }),
     workers: readWorkers(reader),
     ...(pcap === undefined || pcap === "" ? {} : { pcap }),
-    hooks: readHooks(reader),
     ...(chain === undefined ? {} : { chain }),
     words,
   };
@@ -225,19 +216,9 @@ function readWorkers(reader: MetadataReader): number {
   throw reader.refuse("workers", workers, "is not possible yet; leave it out or use 1");
 }
 
-/** A list of commands, or one command: commas are part of it. */
-function readHooks(reader: MetadataReader): HookCommands {
-  const read = (key: string): string[] => {
-    const value = reader.find(key)?.value;
-    if (typeof value === "string") return value === "" ? [] : [value];
-    return reader.list(key) ?? [];
-  };
-  return {
-    preUp: read("preUp"),
-    postUp: read("postUp"),
-    preDown: read("preDown"),
-    postDown: read("postDown"),
-  };
+/** Do the routes take everything of a family? Then its name servers are asked for everything. */
+function takesAll(routes: readonly Route[]): boolean {
+  return routes.some(({ dst }) => dst.prefix <= 1);
 }
 
 /** auto: the host pings for the client where flows leave directly; a chain carries no pings. */

@@ -128,6 +128,8 @@ export interface Native {
   netlinkRead(fd: number): Uint8Array | undefined;
   /** A device's index; 0 if there is none of that name. */
   ifIndex(name: string): number;
+  /** One datagram to a Unix socket; a path that begins with @ is abstract. */
+  unixSend(path: string, bytes: Uint8Array): void;
   /** Moves this thread, and only this one, into a network namespace by its file. */
   setNetns(path: string): void;
 }

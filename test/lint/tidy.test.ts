@@ -26,6 +26,7 @@ const LINE_MAX = 100;
 
 /** Files that may read the clock of the day or the system's dice, each with its reason. */
 const CLOCK_ALLOWED: Readonly<Record<string, string>> = {
+  "src/commands/doctor.ts": "looks at the clock itself, and hands it to its checks",
   "src/app.ts": "wires the services: hands time and entropy down",
   "src/core/load.ts": "hands time and entropy to the core",
   "src/log.ts": "log lines carry the time of day",

@@ -1,35 +1,183 @@
 /**
- * Tells systemd-resolved which DNS servers the device has (`dns=`). A system without it, or a
- * refusal, is a warning and no more: traffic is carried all the same.
+ * Sets the DNS servers that a device brings (`dns=`) and takes them back: through systemd-resolved
+ * where it runs, else resolvconf, else by writing resolv.conf. None of them working is a warning
+ * and no more: traffic is carried all the same.
+ *
+ * resolv.conf as a file: what stood there is kept beside our state, so that the next start puts it
+ * back if this process was killed; it is only put back while the file is still ours. The file is
+ * left alone in a network namespace whose resolv.conf is the machine's.
  */
 import { spawn } from "node:child_process";
-import { messageOf } from "../../errors.ts";
+import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { codeOf, messageOf } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 
-const TIMEOUT_MS = 5000;
+export interface DnsRequest {
+  readonly device: string;
+  /** IP texts. */
+  readonly servers: readonly string[];
+  /** Names that these servers are asked for; `~.` = all. Only systemd-resolved knows them. */
+  readonly domains: readonly string[];
+}
 
+/** Where the system keeps what is read and written here. */
+export interface DnsPaths {
+  readonly resolvConf: string;
+  /** Ours; survives the process, not the machine's restart. */
+  readonly state: string;
+  readonly resolved: string;
+}
+
+export const SYSTEM_PATHS: DnsPaths = {
+  resolvConf: "/etc/resolv.conf",
+  state: "/run/tsgost",
+  resolved: "/run/systemd/resolve",
+};
+
+/** Takes the setting back; never rejects. */
+export type UndoDns = () => Promise<void>;
+
+const TIMEOUT_MS = 5000;
+const CONF_BYTES_MAX = 65_536;
+const MARK = "# set by tsgost for ";
+
+/** undefined: it could not be set; said in the log. Never rejects. */
 export async function setDnsServers(
-  device: string,
-  servers: readonly string[],
+  request: DnsRequest,
   log: Logger,
-): Promise<void> {
+  paths: DnsPaths = SYSTEM_PATHS,
+): Promise<UndoDns | undefined> {
+  const failures: string[] = [];
+  for (const way of [byResolved, byResolvconf, byFile]) {
+    try {
+      const undo = await way(request, paths);
+      return async () => {
+        try {
+          await undo();
+        } catch (error) {
+          log.warn(`the DNS servers of ${request.device} stay: ${messageOf(error)}`);
+        }
+      };
+    } catch (error) {
+      failures.push(messageOf(error));
+    }
+  }
+  log.warn(
+    `cannot set DNS servers for ${request.device} (${failures.join("; ")}); continuing, ` +
+      "set them in /etc/resolv.conf or remove dns",
+  );
+  return undefined;
+}
+
+async function byResolved(request: DnsRequest, paths: DnsPaths): Promise<UndoDns> {
+  const { device, servers, domains } = request;
+  if (!existsSync(paths.resolved)) throw new Error("no systemd-resolved");
+  await run("resolvectl", ["dns", device, ...servers]);
+  if (domains.length > 0) await run("resolvectl", ["domain", device, ...domains]);
+  return async () => {
+    // The device takes its settings with it; one that was handed over stays.
+    if (existsSync(`/sys/class/net/${device}`)) await run("resolvectl", ["revert", device]);
+  };
+}
+
+async function byResolvconf(request: DnsRequest): Promise<UndoDns> {
+  const record = `${request.device}.tsgost`;
+  const text = request.servers.map((server) => `nameserver ${server}\n`).join("");
+  await run("resolvconf", ["-a", record], text);
+  return () => run("resolvconf", ["-d", record]);
+}
+
+function byFile(request: DnsRequest, paths: DnsPaths): Promise<UndoDns> {
+  const owner = ownerOf(readConf(paths.resolvConf));
+  if (owner !== undefined && owner !== process.pid && isAlive(owner)) {
+    throw new Error(`${paths.resolvConf} is in the hands of process ${owner}`);
+  }
+  restoreDnsServers(paths);
+  if (isForeignFile()) {
+    throw new Error(`${paths.resolvConf} belongs to another network namespace`);
+  }
+  const before = readConf(paths.resolvConf);
+  const kept = before.split("\n").filter((line) => /^\s*(search|domain|options)\b/.test(line));
+  const mine = [
+    `${MARK}${request.device}, process ${process.pid}; what stood here comes back at its end`,
+    ...request.servers.map((server) => `nameserver ${server}`),
+    ...kept,
+    "",
+  ].join("\n");
+  mkdirSync(paths.state, { recursive: true, mode: 0o755 });
+  writeFileSync(backupOf(paths), before, { mode: 0o644 });
+  // In place: the file may be a mount of its own, which cannot be renamed over.
+  writeFileSync(paths.resolvConf, mine);
+  return Promise.resolve(() => {
+    restoreDnsServers(paths);
+    return Promise.resolve();
+  });
+}
+
+/** Puts back what an earlier process left; true if there was something. */
+export function restoreDnsServers(paths: DnsPaths = SYSTEM_PATHS): boolean {
+  const backup = backupOf(paths);
+  if (!existsSync(backup)) return false;
+  const isOurs = readConf(paths.resolvConf).startsWith(MARK);
+  if (isOurs) writeFileSync(paths.resolvConf, readConf(backup));
+  rmSync(backup, { force: true });
+  return isOurs;
+}
+
+/** The process that wrote it; undefined: none of ours. */
+function ownerOf(conf: string): number | undefined {
+  const [, pid] = /^# set by tsgost for \S+, process (\d+);/.exec(conf) ?? [];
+  return pid === undefined ? undefined : Number(pid);
+}
+
+function isAlive(pid: number): boolean {
   try {
-    await run("resolvectl", ["dns", device, ...servers]);
+    process.kill(pid, 0);
+    return true;
   } catch (error) {
-    log.warn(
-      `cannot set DNS servers for ${device} (resolvectl: ${messageOf(error)}); continuing, ` +
-        "set them in /etc/resolv.conf or remove dns",
-    );
+    return codeOf(error) === "EPERM";
   }
 }
 
-function run(command: string, args: readonly string[]): Promise<void> {
+function backupOf(paths: DnsPaths): string {
+  return join(paths.state, "resolv.conf");
+}
+
+function readConf(path: string): string {
+  if (!existsSync(path)) return "";
+  return readFileSync(path).subarray(0, CONF_BYTES_MAX).toString("utf8");
+}
+
+/** This network namespace is not the machine's, but its files are. */
+function isForeignFile(): boolean {
+  try {
+    const [net, rootNet, mount, rootMount] = [
+      "self/ns/net",
+      "1/ns/net",
+      "self/ns/mnt",
+      "1/ns/mnt",
+    ].map((path) => readlinkSync(`/proc/${path}`));
+    return net !== rootNet && mount === rootMount;
+  } catch {
+    // Without leave to look at process 1 there is no leave to write the file either.
+    return false;
+  }
+}
+
+function run(command: string, args: readonly string[], input = ""): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: "ignore", timeout: TIMEOUT_MS });
-    child.on("error", reject);
+    const child = spawn(command, args, {
+      stdio: ["pipe", "ignore", "ignore"],
+      timeout: TIMEOUT_MS,
+    });
+    const say = (why: string): void => reject(new Error(`${command}: ${why}`));
+    child.on("error", (error) => say(messageOf(error)));
+    child.stdin.on("error", () => undefined);
+    child.stdin.end(input);
     child.on("exit", (code, signal) => {
       if (code === 0) resolve();
-      else reject(new Error(signal === null ? `exit code ${code ?? -1}` : `ended by ${signal}`));
+      else say(signal === null ? `exit status ${code ?? -1}` : `ended by ${signal}`);
     });
   });
 }

@@ -41,6 +41,8 @@ export interface TungoServiceOptions {
   readonly openDevice: DeviceMaker;
   /** The service cannot go on. */
   onFatal(error: TsgostError): void;
+  /** A lost device is there again, with its addresses and routes. */
+  onBack(): void;
 }
 
 /** What the `ready` line says of a service. */
@@ -253,6 +255,7 @@ export class TungoService {
       this.#startCore(device);
       this.#reopenMs = REOPEN_MS_MIN;
       this.#log.info("device is back", { device: device.name });
+      this.#options.onBack();
     } catch (error) {
       this.#drop();
       this.#log.once("reopen", ONCE_PER_MS, {

@@ -199,5 +199,6 @@ NAPI_MODULE_INIT() {
   define_ping(env, exports, owner);
   define_poll(env, exports, owner);
   define_netlink(env, exports, owner);
+  define_notify(env, exports, owner);
   return exports;
 }

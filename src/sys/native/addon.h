@@ -99,6 +99,7 @@ void define_udp(napi_env env, napi_value exports, addon *owner);
 void define_ping(napi_env env, napi_value exports, addon *owner);
 void define_poll(napi_env env, napi_value exports, addon *owner);
 void define_netlink(napi_env env, napi_value exports, addon *owner);
+void define_notify(napi_env env, napi_value exports, addon *owner);
 
 /* ---- poll.c ---- */
 
