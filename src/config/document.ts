@@ -3,7 +3,7 @@
  * each object and key came from beside it. Files, inline JSON and the command line all become one
  * of these; validate.ts makes the typed model of it, print.ts writes it for -O.
  */
-import { configError } from "../errors.ts";
+import { TsgostError, configError } from "../errors.ts";
 import type { Place } from "./model.ts";
 
 export type DocValue = string | number | boolean | null | DocValue[] | DocMap;
@@ -62,24 +62,58 @@ export interface Warning {
 }
 
 const WARNINGS_MAX = 200;
+const ERRORS_MAX = 100;
+
+export interface ReadingOptions {
+  readonly strict?: boolean;
+  readonly compat?: boolean;
+  readonly collect?: boolean;
+}
 
 /** How a configuration is read, and what was noticed meanwhile. */
 export class Reading {
   readonly places = new Places();
   readonly warnings: Warning[] = [];
+  /** Only with `collect`. */
+  readonly errors: TsgostError[] = [];
   /** Warnings become errors. */
   readonly strict: boolean;
   /** Answer as GOST does, also where that is unwise. */
   readonly compat: boolean;
+  /** Note errors and go on, instead of ending at the first. */
+  readonly collect: boolean;
 
-  constructor(options: { readonly strict?: boolean; readonly compat?: boolean } = {}) {
+  constructor(options: ReadingOptions = {}) {
     this.strict = options.strict ?? false;
     this.compat = options.compat ?? false;
+    this.collect = options.collect ?? false;
   }
 
   warn(place: Place, message: string): void {
-    if (this.strict) throw configError(place, message);
+    if (this.strict) return this.fault(configError(place, message));
     if (this.warnings.some((old) => old.place === place && old.message === message)) return;
     if (this.warnings.length < WARNINGS_MAX) this.warnings.push({ place, message });
+  }
+
+  /** Something that GOST lets pass is wrong: throws, or notes it; with `compat` it is nothing. */
+  fault(error: TsgostError): void {
+    if (!this.compat) this.#note(error);
+  }
+
+  /** What `body` answers; undefined where it threw and errors are collected. */
+  attempt<T>(body: () => T): T | undefined {
+    try {
+      return body();
+    } catch (error) {
+      if (!this.collect || !(error instanceof TsgostError)) throw error;
+      this.#note(error);
+      return undefined;
+    }
+  }
+
+  #note(error: TsgostError): void {
+    if (!this.collect) throw error;
+    if (this.errors.some(({ message }) => message === error.message)) return;
+    if (this.errors.length < ERRORS_MAX) this.errors.push(error);
   }
 }

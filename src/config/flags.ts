@@ -6,7 +6,7 @@ import { usageError } from "../errors.ts";
 import { parseGoBool } from "./metadata.ts";
 import { parseDuration } from "./net.ts";
 import { didYouMean } from "./suggest.ts";
-import { maskUrl } from "./url.ts";
+import { maskUrl } from "./mask.ts";
 
 export interface Flags {
   readonly services: readonly string[];

@@ -57,7 +57,7 @@ function itemOf(text: string, place: Place): OutInterface[] {
 export function soMarkOf(metadata: Metadata, place: Place = ""): number | undefined {
   const found = findMeta(metadata, ["so_mark", "soMark"]);
   if (found === undefined || found.value === null || found.value === "") return undefined;
-  const text = String(found.value);
+  const text = typeof found.value === "object" ? "" : String(found.value);
   const mark = /^(0x[0-9a-f]{1,8}|\d{1,10})$/i.test(text) ? Number(text) : Number.NaN;
   if (mark >= 0 && mark <= 0xffffffff) return mark === 0 ? undefined : mark;
   throw configError(place, `so_mark: ${JSON.stringify(found.value)} is not 0 … 4294967295`);

@@ -1,11 +1,9 @@
 /**
- * The metadata keys that each type of component understands. A key that none of a service's (or
- * node's) components knows is a warning with a suggestion; types without a table are not checked.
+ * The metadata keys that each type of component understands here. A key that none of a service's
+ * (or node's) components knows is a warning with a suggestion, see key-check.ts; types without a
+ * table are not checked. What GOST has besides is in gost-keys.ts, what values are in key-kinds.ts.
  */
-import type { Reading } from "./document.ts";
 import { HOOK_KEYS } from "./hooks.ts";
-import type { Metadata, NodeConfig, Place, ServiceConfig } from "./model.ts";
-import { didYouMean } from "./suggest.ts";
 import { TUNGO_KEYS, TUNGO_KEYS_WITHOUT_EFFECT } from "./tungo.ts";
 
 const TCP_KEYS = split("keepalive keepalive.idle keepalive.interval keepalive.count mptcp");
@@ -25,7 +23,7 @@ const SNIFFING_KEYS = split(
   "sniffing.websocket sniffing.websocket.sampleRate",
 );
 
-const SERVICE_KEYS = split(
+export const SERVICE_KEYS = split(
   "interface so_mark soMark proxyProtocol ignoreChain enableStats",
   "observer.period observePeriod observer.resetTraffic netns netns.out dialTimeout labels",
   HOOK_KEYS.join(" "),
@@ -34,10 +32,10 @@ const SERVICE_KEYS = split(
   "bypass admission resolver prefer hosts limiter.in limiter.out limiter.conn.in",
   "limiter.conn.out climiter rlimiter retries",
 );
-const HOP_KEYS = split("interface so_mark proxyProtocol netns");
-const NODE_KEYS = [...HOP_KEYS, ...split("weight backup maxFails failTimeout dialTimeout")];
+export const HOP_KEYS = split("interface so_mark proxyProtocol netns");
+export const NODE_KEYS = [...HOP_KEYS, ...split("weight backup maxFails failTimeout dialTimeout")];
 
-const HANDLER_KEYS: Readonly<Record<string, readonly string[]>> = {
+export const HANDLER_KEYS: Readonly<Record<string, readonly string[]>> = {
   tungo: [...TUNGO_KEYS, ...TUNGO_KEYS_WITHOUT_EFFECT],
   relay: [
     ...split("readTimeout bind nodelay udp.bufferSize udpBufferSize udp.timeout udpTimeout hash"),
@@ -46,7 +44,7 @@ const HANDLER_KEYS: Readonly<Record<string, readonly string[]>> = {
     ...SNIFFING_KEYS,
   ],
 };
-const LISTENER_KEYS: Readonly<Record<string, readonly string[]>> = {
+export const LISTENER_KEYS: Readonly<Record<string, readonly string[]>> = {
   tungo: [...TUNGO_KEYS, ...TUNGO_KEYS_WITHOUT_EFFECT],
   tcp: [...LISTEN_KEYS, "reuseport"],
   tls: [...LISTEN_KEYS, "handshakeTimeout"],
@@ -56,12 +54,12 @@ const LISTENER_KEYS: Readonly<Record<string, readonly string[]>> = {
   mws: [...LISTEN_KEYS, ...WS_KEYS, ...MUX_KEYS],
   mwss: [...LISTEN_KEYS, ...WS_KEYS, ...MUX_KEYS],
 };
-const CONNECTOR_KEYS: Readonly<Record<string, readonly string[]>> = {
+export const CONNECTOR_KEYS: Readonly<Record<string, readonly string[]>> = {
   relay: [...split("connectTimeout nodelay relay.network relay.grace relay.udp"), ...MUX_KEYS],
   socks5: [...split("timeout notls relay"), ...UDP_BUFFER_KEYS, "udp.timeout", ...MUX_KEYS],
   direct: split("action connectTimeout"),
 };
-const DIALER_KEYS: Readonly<Record<string, readonly string[]>> = {
+export const DIALER_KEYS: Readonly<Record<string, readonly string[]>> = {
   tcp: TCP_KEYS,
   tls: [...TCP_KEYS, "handshakeTimeout"],
   ws: [...TCP_KEYS, ...WS_KEYS],
@@ -73,51 +71,11 @@ const DIALER_KEYS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** TLS and authentication keys of URLs, which are taken out before metadata is made of the rest. */
-const URL_KEYS = split(
+export const URL_KEYS = split(
   "auth authFile authEnv auth.file auth.env cert certFile key keyFile ca caFile secure serverName",
   "pin strategy maxFails max_fails failTimeout fail_timeout",
 ).flatMap((key) => [key, `tls.${key}`]);
 
 function split(...lines: readonly string[]): readonly string[] {
   return lines.flatMap((line) => line.split(" "));
-}
-
-/** Warns about keys of a service that nothing of it understands. */
-export function checkServiceKeys(service: ServiceConfig, reading: Reading): void {
-  const handler = HANDLER_KEYS[service.handler.type];
-  const listener = LISTENER_KEYS[service.listener.type];
-  if (handler === undefined || listener === undefined) return;
-  const known = [...SERVICE_KEYS, ...handler, ...listener, ...URL_KEYS];
-  for (const part of [service.metadata, service.handler.metadata, service.listener.metadata]) {
-    checkKeys(part, known, service.place, reading);
-  }
-}
-
-/** Warns about keys of a node that nothing of it understands. */
-export function checkNodeKeys(node: NodeConfig, reading: Reading): void {
-  const connector = CONNECTOR_KEYS[node.connector.type];
-  const dialer = DIALER_KEYS[node.dialer.type];
-  if (connector === undefined || dialer === undefined) return;
-  const known = [...NODE_KEYS, ...connector, ...dialer, ...URL_KEYS];
-  for (const part of [node.metadata, node.connector.metadata, node.dialer.metadata]) {
-    checkKeys(part, known, node.place, reading);
-  }
-}
-
-function checkKeys(
-  metadata: Metadata,
-  known: readonly string[],
-  place: Place,
-  reading: Reading,
-): void {
-  const lowers = new Set(known.map((key) => key.toLowerCase()));
-  for (const key of Object.keys(metadata)) {
-    if (lowers.has(key.toLowerCase())) continue;
-    reading.warn(reading.places.of(metadata, key) || place, unknownKey(key, known));
-  }
-}
-
-function unknownKey(key: string, known: readonly string[]): string {
-  const shown = JSON.stringify(key.length > 60 ? key.slice(0, 60) + "…" : key);
-  return `nothing here knows the key ${shown}${didYouMean(key, known)}`;
 }

@@ -56,6 +56,20 @@ export interface ListenerConfig {
   readonly metadata: Metadata;
 }
 
+/** Which requests a node takes, in GOST's older form; "" = any. */
+export interface NodeFilter {
+  readonly host: string;
+  readonly protocol: string;
+  readonly path: string;
+}
+
+/** Which requests a node or a chain takes: a rule such as "Host(`example.com`)". */
+export interface NodeMatcher {
+  readonly rule: string;
+  /** 0 = by the length of the rule. */
+  readonly priority: number;
+}
+
 /** Several chains of which one is chosen. */
 export interface ChainGroupConfig {
   readonly chains: readonly { readonly chain: string; readonly rule?: string }[];
@@ -79,11 +93,16 @@ export interface ForwardNodeConfig {
   readonly addr: string;
   /** "tcp" or "udp" instead of the listener's. */
   readonly network?: string;
+  readonly bypasses?: readonly string[];
+  readonly filter?: NodeFilter;
+  readonly matcher?: NodeMatcher;
   readonly metadata?: Metadata;
 }
 
 export interface ForwarderConfig {
   readonly nodes: readonly ForwardNodeConfig[];
+  /** A hop of `hops` that has the nodes. */
+  readonly hop?: string;
   readonly selector?: SelectorConfig;
 }
 
@@ -130,6 +149,9 @@ export interface NodeConfig {
   readonly name: string;
   /** host:port. */
   readonly addr: string;
+  readonly network?: string;
+  readonly filter?: NodeFilter;
+  readonly matcher?: NodeMatcher;
   readonly bypasses?: readonly string[];
   readonly resolver?: string;
   readonly hosts?: string;
@@ -146,13 +168,17 @@ export interface HopConfig {
   readonly bypasses?: readonly string[];
   readonly resolver?: string;
   readonly hosts?: string;
+  /** Where more nodes come from. */
+  readonly source?: SourceConfig;
   /** `interface`, `so_mark` and what else the hop was given. */
   readonly metadata: Metadata;
+  readonly place?: Place;
 }
 
 export interface ChainConfig {
   readonly name: string;
   readonly hops: readonly HopConfig[];
+  readonly place?: Place;
 }
 
 export interface LogConfig {
@@ -254,6 +280,8 @@ export interface Config {
   readonly log: LogConfig;
   /** Default server certificate. */
   readonly tls?: TlsConfig;
+  /** Read everything again after so long (-R); undefined = only when told. */
+  readonly reloadMs?: number;
   /** Whole sections that are read, printed by -O and not acted upon yet, by key. */
   readonly rest: Readonly<Record<string, MetadataValue>>;
 }

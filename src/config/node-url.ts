@@ -13,11 +13,12 @@ import {
 import type { DocumentBuilder } from "./builder.ts";
 import { setKey } from "./document.ts";
 import type { DocMap } from "./document.ts";
+import { maskUrl } from "./mask.ts";
 import { metaInt } from "./metadata.ts";
 import { parseHostPort, parsePort } from "./net.ts";
 import { spread } from "./service-url.ts";
 import { didYouMean } from "./suggest.ts";
-import { maskUrl, parseGostUrl, portColon, urlError } from "./url.ts";
+import { parseGostUrl, portColon, urlError } from "./url.ts";
 import type { GostUrl, UrlOptions } from "./url.ts";
 import { CONNECTOR_WORDS, DIALER_WORDS } from "./words.ts";
 

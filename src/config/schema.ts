@@ -110,6 +110,9 @@ const listener = object({
 const connector = object({ type: text, auth, tls: clientTls, metadata });
 const dialer = connector;
 
+const filter = object({ host: text, protocol: text, path: text });
+const matcher = object({ rule: text, priority: int, bodySize: int });
+
 const forwardNode = object({
   name: text,
   addr: text,
@@ -119,8 +122,8 @@ const forwardNode = object({
   protocol: text,
   host: text,
   path: text,
-  filter: any,
-  matcher: any,
+  filter,
+  matcher,
   auth,
   http: any,
   tls: any,
@@ -141,8 +144,8 @@ const node = object({
   interface: text,
   netns: text,
   sockopts,
-  filter: any,
-  matcher: any,
+  filter,
+  matcher,
   http: any,
   tls: any,
   probe: any,

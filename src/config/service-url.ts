@@ -15,9 +15,10 @@ import {
 import type { DocumentBuilder } from "./builder.ts";
 import { setKey } from "./document.ts";
 import type { DocMap, DocValue } from "./document.ts";
+import { maskUrl } from "./mask.ts";
 import { findMeta, metaInt } from "./metadata.ts";
 import { didYouMean } from "./suggest.ts";
-import { expandPorts, maskUrl, parseGostUrl, portColon, urlError } from "./url.ts";
+import { expandPorts, parseGostUrl, portColon, urlError } from "./url.ts";
 import type { GostUrl, UrlOptions } from "./url.ts";
 import {
   CHAIN_LISTENERS,

@@ -207,9 +207,11 @@ export function boundDevices(service: ServiceConfig, config: Config): BoundDevic
       ...hop.nodes.map(({ metadata, place }) => ({ metadata, place })),
     ]),
   ];
-  return asked
-    .map(({ metadata, place }) => ({ name: metaString(metadata, "interface"), place }))
-    .filter(({ name }) => name !== "");
+  return asked.flatMap(({ metadata, place }) => {
+    const [only, ...others] = interfacesOf(metadata, place);
+    // Of several, those that do not exist are passed over.
+    return only?.name === undefined || others.length > 0 ? [] : [{ name: only.name, place }];
+  });
 }
 
 /** Sockets are bound to one device by its name; GOST's lists and addresses are refused. */

@@ -5,6 +5,7 @@
  * `compat`).
  */
 import { configError } from "../errors.ts";
+import { maskUrl, strayAt } from "./mask.ts";
 import type { Auth } from "./model.ts";
 import { parsePort } from "./net.ts";
 
@@ -28,16 +29,6 @@ export interface UrlOptions {
 
 const URL_CHARS_MAX = 65_536;
 
-/** The URL with its password hidden, for messages. */
-export function maskUrl(text: string): string {
-  return text
-    .replace(/^((?:[^/?#]*:\/\/)?[^/?#]*?):[^/?#]*@/, "$1:***@")
-    .replace(
-      /([?&](?:[^=&]*\.)?(?:auth|pass(?:word|phrase)?|key|psk|secret|token)=)[^&]*/gi,
-      "$1***",
-    );
-}
-
 export function urlError(options: UrlOptions, text: string, why: string): Error {
   const shown = maskUrl(text);
   const clipped = shown.length > 200 ? shown.slice(0, 200) + "…" : shown;
@@ -58,6 +49,10 @@ export function parseGostUrl(text: string, options: UrlOptions): GostUrl {
   // GOST takes what stands before the path as it is (-L), or reads a fragment first (-F).
   const authorityEnd = rest.search(options.option === "-L" ? /[/?]/ : /[/?#]/);
   const authority = authorityEnd < 0 ? rest : rest.slice(0, authorityEnd);
+  const stray = authorityEnd < 0 || authority.includes("@") ? -1 : strayAt(rest, 0, authorityEnd);
+  if (stray >= 0 && !options.compat) {
+    throw urlError(options, trimmed, `write "/", "?" and "#" in a password as %2F, %3F and %23`);
+  }
   const [tail = ""] = (authorityEnd < 0 ? "" : rest.slice(authorityEnd)).split("#");
   const mark = tail.indexOf("?");
   const path = mark < 0 ? tail : tail.slice(0, mark);

@@ -34,6 +34,9 @@ export const TYPE_ALIASES: Readonly<Record<string, string>> = {
 /** What selects a node of a hop, with GOST's aliases. */
 export const STRATEGY_WORDS = words("round rr random rand fifo ha hash");
 
+/** Strategies of GOST that are read and refused at start. */
+export const STRATEGY_WORDS_GOST = words("parallel lowestlatency lowest ll");
+
 /** What can be started. */
 export const HANDLERS_BUILT = words("tungo relay");
 export const LISTENERS_BUILT = words("tungo tcp tls ws wss mtls mws mwss");

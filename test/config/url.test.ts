@@ -1,7 +1,7 @@
 /** URLs of -L and -F read as we do it: GOST's meaning, but nothing is guessed or lost. */
 import * as assert from "uvu/assert";
 import { boundDevices } from "../../src/config/start.ts";
-import { maskUrl } from "../../src/config/url.ts";
+import { maskUrl } from "../../src/config/mask.ts";
 import { suite } from "../kit/suite.ts";
 import { refusal, start, withFiles } from "./read.ts";
 
@@ -150,10 +150,12 @@ test("a user without a password, and a certificate without encryption, are refus
 });
 
 test("a device is one device", () => {
-  for (const name of ["eth0,eth1", "eth0!", "10.0.0.1", "a-name-that-is-too-long"]) {
-    const url = `relay://h.example:1?interface=${name}`;
-    assert.match(refusedNode(url), /not the name of one network device/, name);
+  const url = (name: string): string => `relay://h.example:1?interface=${name}`;
+  for (const name of ["eth0,eth1", "10.0.0.1"]) {
+    assert.match(refusedNode(url(name)), /is not one network device/, name);
   }
+  const long = refusedNode(url("a-name-that-is-too-long"));
+  assert.match(long, /neither a network device nor an IP address/);
 });
 
 test("the devices of a service, its hops and nodes are known before a start", () => {

@@ -1,0 +1,155 @@
+/** Services with their handlers, listeners and targets: from document to model. */
+import { configError } from "../errors.ts";
+import { ownKey } from "./document.ts";
+import type { DocMap } from "./document.ts";
+import { networkOf } from "./chain-model.ts";
+import { given, listOf, mapOf, namesOf, numberOf, optional, textOf } from "./fields.ts";
+import { checkServiceKeys } from "./key-check.ts";
+import type {
+  Auth,
+  AutherConfig,
+  ForwarderConfig,
+  ForwardNodeConfig,
+  HandlerConfig,
+  ListenerConfig,
+  ServiceConfig,
+} from "./model.ts";
+import { parseHostPort } from "./net.ts";
+import {
+  chainGroupOf,
+  metadataOf,
+  referencesOf,
+  selectionOf,
+  selectorOf,
+  tlsOf,
+  typeOf,
+} from "./parts.ts";
+import type { Scope } from "./parts.ts";
+import { authOf } from "./sections.ts";
+import { checkTunnel } from "./tunnel-check.ts";
+import { DEVICE_LISTENERS, HANDLER_WORDS, LISTENER_WORDS } from "./words.ts";
+
+/** `authers` are the document's. */
+export function servicesOf(scope: Scope, authers: readonly AutherConfig[]): ServiceConfig[] {
+  const { reading } = scope;
+  return listOf(scope.document, "services").flatMap(
+    (map) => reading.attempt(() => serviceOf(map, scope, authers)) ?? [],
+  );
+}
+
+function serviceOf(map: DocMap, scope: Scope, authers: readonly AutherConfig[]): ServiceConfig {
+  const { reading, names } = scope;
+  names.check(map);
+  names.checkRecorders(map, ownKey(map, "recorders"));
+  const listener = listenerOf(mapOf(map, "listener") ?? {}, scope);
+  const handler = handlerOf(mapOf(map, "handler") ?? {}, scope, authers);
+  const addr = textOf(map, "addr");
+  if (!DEVICE_LISTENERS.has(listener.type) && parseHostPort(addr) === undefined) {
+    const message = `addr: ${JSON.stringify(addr)} is not [HOST]:PORT (port 0 to 65535)`;
+    reading.fault(configError(reading.places.of(map, "addr"), message));
+  }
+  const forwarder = mapOf(map, "forwarder");
+  const service: ServiceConfig = {
+    name: textOf(map, "name"),
+    addr,
+    listener,
+    handler,
+    ...(forwarder === undefined ? {} : { forwarder: forwarderOf(forwarder, scope) }),
+    ...referencesOf(map),
+    admissions: namesOf(map, "admission", "admissions"),
+    loggers: namesOf(map, "logger", "loggers"),
+    metadata: metadataOf(map, reading),
+    place: reading.places.of(map),
+  };
+  checkServiceKeys(service, reading);
+  if (!reading.compat) checkTunnel(service, scope);
+  return service;
+}
+
+function listenerOf(map: DocMap, scope: Scope): ListenerConfig {
+  const { reading, names } = scope;
+  names.check(map);
+  chainGroupOf(map, scope);
+  const auth = mapOf(map, "auth");
+  const tls = mapOf(map, "tls");
+  return {
+    type: typeOf(map, "listener", "tcp", LISTENER_WORDS, reading),
+    ...optional("chain", textOf(map, "chain")),
+    ...(auth === undefined ? {} : { auth: authOf(auth) }),
+    ...(tls === undefined ? {} : { tls: tlsOf(tls) }),
+    metadata: metadataOf(map, reading),
+  };
+}
+
+function handlerOf(map: DocMap, scope: Scope, authers: readonly AutherConfig[]): HandlerConfig {
+  const { reading } = scope;
+  scope.names.check(map);
+  const auth = mapOf(map, "auth");
+  const named = namesOf(map, "auther", "authers");
+  const auths = authsOf(auth, named, authers);
+  const retries = numberOf(map, "retries");
+  if (retries !== undefined && (retries < 0 || retries > RETRIES_MAX)) {
+    const why = `retries: ${retries} is outside 0 … ${RETRIES_MAX}`;
+    reading.fault(configError(reading.places.of(map, "retries"), why));
+  }
+  return {
+    type: typeOf(map, "handler", "auto", HANDLER_WORDS, reading),
+    ...optional("chain", textOf(map, "chain")),
+    ...given("chainGroup", chainGroupOf(map, scope)),
+    ...(retries === undefined ? {} : { retries }),
+    ...(auth === undefined ? {} : { auth: authOf(auth) }),
+    ...optional("auther", named[0] ?? ""),
+    ...(auths === undefined ? {} : { auths }),
+    metadata: metadataOf(map, reading),
+  };
+}
+
+const RETRIES_MAX = 1000;
+
+/** Of a handler's own user and of all its authers. */
+function authsOf(
+  auth: DocMap | undefined,
+  named: readonly string[],
+  authers: readonly AutherConfig[],
+): Auth[] | undefined {
+  if (auth === undefined && named.length === 0) return undefined;
+  const lists = authers.filter((auther) => named.includes(auther.name));
+  const own = auth === undefined ? [] : [authOf(auth)];
+  return [...own, ...lists.flatMap((auther) => auther.auths)];
+}
+
+function forwarderOf(map: DocMap, scope: Scope): ForwarderConfig {
+  const { reading, names } = scope;
+  const selector = mapOf(map, "selector");
+  const hop = textOf(map, "hop") || textOf(map, "name");
+  const nodes = listOf(map, "nodes").map((node) => targetOf(node, scope));
+  if (hop !== "" && nodes.length === 0) {
+    const key = textOf(map, "hop") === "" ? "name" : "hop";
+    names.require("hops", hop, "forwarder", reading.places.of(map, key));
+  }
+  return {
+    nodes,
+    ...optional("hop", nodes.length === 0 ? hop : ""),
+    ...(selector === undefined ? {} : { selector: selectorOf(selector, reading) }),
+  };
+}
+
+function targetOf(map: DocMap, scope: Scope): ForwardNodeConfig {
+  const { reading, names } = scope;
+  names.check(map);
+  const addr = textOf(map, "addr");
+  const bypasses = namesOf(map, "bypass", "bypasses");
+  // Without a port it is a target of IP packets, which tun has.
+  if (addr === "" || (/:[^\]:]*$/.test(addr) && parseHostPort(addr) === undefined)) {
+    const why = `addr: ${JSON.stringify(addr)} is not HOST:PORT (port 0 to 65535)`;
+    reading.fault(configError(reading.places.of(map, "addr"), why));
+  }
+  return {
+    name: textOf(map, "name"),
+    addr,
+    ...optional("network", networkOf(map, scope)),
+    ...(bypasses.length === 0 ? {} : { bypasses }),
+    ...selectionOf(map),
+    ...given("metadata", mapOf(map, "metadata")),
+  };
+}
