@@ -131,6 +131,7 @@ const OPTION_KINDS: Readonly<Record<OptionKind, KeyKind>> = {
   bool: "bool",
   connect: "text",
   echo: "text",
+  congestion: "text",
 };
 
 function readTable(): Map<string, KeyInfo> {
