@@ -4,8 +4,9 @@
  * writes what a key calls a secret. Repeated trouble is logged once per cause and period with
  * `once`. Who logs keeps a child: `const log = logger.child({ kind: "listener", service: name })`.
  */
-import { closeSync, openSync, writeSync } from "node:fs";
+import { writeSync } from "node:fs";
 import { codeOf, messageOf } from "./errors.ts";
+import { LogFile, type LogRotation } from "./log-file.ts";
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal"] as const;
 
@@ -18,6 +19,8 @@ export interface LogSettings {
   readonly format: LogFormat;
   /** stderr, stdout, none (also: null), or the path of a file that is appended to. */
   readonly output: string;
+  /** Of a file; undefined: it grows. */
+  readonly rotation?: LogRotation;
 }
 
 export interface Logger {
@@ -66,7 +69,35 @@ interface Sink {
   rank: number;
   /** -1: nothing is written. */
   descriptor: number;
+  file: LogFile | undefined;
   readonly once: Map<string, OnceState>;
+  readonly rate: LineRate;
+}
+
+/** Lines of a second, and how many may come at once: a storm must not fill a disk. */
+const RATE_LINES = 1000;
+const BURST_LINES = 5000;
+
+/** A token bucket for lines; what it refused is told with the next line that passes. */
+class LineRate {
+  #tokens = BURST_LINES;
+  #atMs = performance.now();
+  #refused = 0;
+
+  /** How many lines were left out since the last one; undefined: this one is, too. */
+  take(level: LogLevel): number | undefined {
+    const nowMs = performance.now();
+    this.#tokens = Math.min(BURST_LINES, this.#tokens + ((nowMs - this.#atMs) * RATE_LINES) / 1000);
+    this.#atMs = nowMs;
+    if (this.#tokens < 1 && level !== "fatal") {
+      this.#refused++;
+      return undefined;
+    }
+    this.#tokens--;
+    const refused = this.#refused;
+    this.#refused = 0;
+    return refused;
+  }
 }
 
 class SinkLogger implements Logger {
@@ -135,7 +166,9 @@ class SinkLogger implements Logger {
   #write(level: LogLevel, message: string, fields?: LogFields): void {
     if (!this.enabled(level)) return;
     try {
-      const all = { ...this.#fields, ...fields };
+      const refused = this.#sink.rate.take(level);
+      if (refused === undefined) return;
+      const all = { ...this.#fields, ...fields, ...(refused > 0 ? { leftOut: refused } : {}) };
       const line =
         this.#sink.settings.format === "json"
           ? jsonLine(level, message, all)
@@ -157,6 +190,10 @@ function forgetOldest(states: Map<string, OnceState>): void {
 /** Blocking writes: lines keep their order, and the last one before an exit is not lost. */
 function emitLine(sink: Sink, line: string): void {
   const bytes = Buffer.from(line + "\n", "utf8");
+  if (sink.file !== undefined) {
+    sink.file.makeRoom(bytes.length);
+    sink.descriptor = sink.file.descriptor;
+  }
   let offset = 0;
   // A full pipe answers EAGAIN: a few tries, then the rest of the line is given up.
   for (let tries = 0; offset < bytes.length && tries < 8; tries++) {
@@ -200,8 +237,9 @@ function isSecret(key: string, value: unknown): boolean {
 }
 
 function jsonLine(level: LogLevel, message: string, fields: LogFields): string {
-  const entry = plain(fields, 0) as Record<string, unknown>;
-  return JSON.stringify({ ...entry, level, msg: clip(message), time: timeText() });
+  const head = { time: timeText(), level, msg: clip(message) };
+  // Twice, so that these come first and cannot be overwritten.
+  return JSON.stringify({ ...head, ...(plain(fields, 0) as LogFields), ...head });
 }
 
 /** GOST's form of a time: local, with milliseconds and the zone's offset. */
@@ -240,48 +278,99 @@ function escapeControls(text: string): string {
 }
 
 /** Opens the output; throws what the system says where a file cannot be opened. */
-function openOutput(output: string): number {
-  switch (output) {
+function openOutput(settings: LogSettings): Pick<Sink, "descriptor" | "file"> {
+  switch (settings.output) {
     case "":
     case "stderr":
-      return 2;
+      return { descriptor: 2, file: undefined };
     case "stdout":
-      return 1;
+      return { descriptor: 1, file: undefined };
     case "none":
     case "null":
-      return -1;
-    default:
-      return openSync(output, "a", 0o600);
+      return { descriptor: -1, file: undefined };
+    default: {
+      const file = new LogFile(settings.output, settings.rotation, Date.now);
+      return { descriptor: file.descriptor, file };
+    }
   }
 }
 
-const rootSink: Sink = {
-  settings: { level: "info", format: "json", output: "stderr" },
-  rank: LOG_LEVELS.indexOf("info"),
-  descriptor: 2,
-  once: new Map(),
-};
+function makeSink(settings: LogSettings): Sink {
+  return {
+    settings,
+    rank: LOG_LEVELS.indexOf(settings.level),
+    ...openOutput(settings),
+    once: new Map(),
+    rate: new LineRate(),
+  };
+}
+
+const rootSink = makeSink({ level: "info", format: "json", output: "stderr" });
 
 /** The process's logger; info and above to stderr as JSON until `configureLog` says otherwise. */
 export const logger: Logger = new SinkLogger(rootSink, {});
 
 /** Sets level, format and output of `logger` and all its children; throws if a file won't open. */
 export function configureLog(settings: LogSettings): void {
-  const descriptor = openOutput(settings.output);
-  const old = rootSink.descriptor;
+  const { descriptor, file } = openOutput(settings);
+  rootSink.file?.close();
   rootSink.settings = settings;
   rootSink.rank = LOG_LEVELS.indexOf(settings.level);
   rootSink.descriptor = descriptor;
-  if (old > 2) closeSync(old);
+  rootSink.file = file;
 }
 
-/** A logger apart from the process's own, for tests and the library. */
+/** A logger apart from the process's own, for named loggers, tests and the library. */
 export function createLogger(settings: LogSettings, fields: LogFields = {}): Logger {
-  const sink: Sink = {
-    settings,
-    rank: LOG_LEVELS.indexOf(settings.level),
-    descriptor: openOutput(settings.output),
-    once: new Map(),
-  };
-  return new SinkLogger(sink, fields);
+  return new SinkLogger(makeSink(settings), fields);
+}
+
+/** Writes each entry to all of them, with the name of each in the field `logger`. */
+export function combineLoggers(named: ReadonlyMap<string, Logger>): Logger {
+  const all = Array.from(named, ([name, log]) => log.child({ logger: name }));
+  return new ManyLoggers(all);
+}
+
+class ManyLoggers implements Logger {
+  readonly #all: readonly Logger[];
+
+  constructor(all: readonly Logger[]) {
+    this.#all = all;
+  }
+
+  trace(message: string, fields?: LogFields): void {
+    for (const log of this.#all) log.trace(message, fields);
+  }
+
+  debug(message: string, fields?: LogFields): void {
+    for (const log of this.#all) log.debug(message, fields);
+  }
+
+  info(message: string, fields?: LogFields): void {
+    for (const log of this.#all) log.info(message, fields);
+  }
+
+  warn(message: string, fields?: LogFields): void {
+    for (const log of this.#all) log.warn(message, fields);
+  }
+
+  error(message: string, fields?: LogFields): void {
+    for (const log of this.#all) log.error(message, fields);
+  }
+
+  fatal(message: string, fields?: LogFields): void {
+    for (const log of this.#all) log.fatal(message, fields);
+  }
+
+  enabled(level: LogLevel): boolean {
+    return this.#all.some((log) => log.enabled(level));
+  }
+
+  child(fields: LogFields): Logger {
+    return new ManyLoggers(this.#all.map((log) => log.child(fields)));
+  }
+
+  once(key: string, perMs: number, entry: OnceEntry): void {
+    for (const log of this.#all) log.once(key, perMs, entry);
+  }
 }

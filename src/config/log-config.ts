@@ -2,7 +2,9 @@
 import { configError } from "../errors.ts";
 import { LOG_LEVELS } from "../log.ts";
 import type { LogLevel } from "../log.ts";
+import type { LogRotation } from "../log-file.ts";
 import { ownKey } from "./document.ts";
+import { mapOf, numberOf } from "./fields.ts";
 import type { DocMap, Reading } from "./document.ts";
 import type { LogConfig } from "./model.ts";
 import { didYouMean } from "./suggest.ts";
@@ -31,12 +33,28 @@ export function validateLog(map: DocMap | undefined, reading: Reading): LogConfi
   if (format !== "" && known === undefined) {
     throw configError(place("format"), `log.format: ${JSON.stringify(format)} is not json or text`);
   }
-  if (map !== undefined && ownKey(map, "rotation") !== undefined) {
-    reading.warn(place("rotation"), "log.rotation has no effect yet");
-  }
+  const rotation = rotationOf(map);
   return {
     level: level === "" ? "info" : parseLevel(level, place("level")),
     format: known ?? "json",
     output: field("output") || "stderr",
+    ...(rotation === undefined ? {} : { rotation }),
+  };
+}
+
+const MIB = 1024 * 1024;
+const DAY_MS = 86_400_000;
+
+/** Sizes are MiB and ages days, as in GOST. */
+function rotationOf(log: DocMap | undefined): LogRotation | undefined {
+  const map = log === undefined ? undefined : mapOf(log, "rotation");
+  if (map === undefined) return undefined;
+  const count = (key: string): number => Math.max(0, numberOf(map, key) ?? 0);
+  return {
+    maxBytes: count("maxSize") * MIB,
+    maxAgeMs: count("maxAge") * DAY_MS,
+    maxBackups: count("maxBackups"),
+    localTime: ownKey(map, "localTime") === true,
+    compress: ownKey(map, "compress") === true,
   };
 }

@@ -7,6 +7,8 @@
 /** Where a value came from, for messages: `-F relay://…`, `gost.yml:12:5`, or OPTIONS_PLACE. */
 export type Place = string;
 
+import type { LogRotation } from "../log-file.ts";
+
 export { OPTIONS_PLACE } from "../errors.ts";
 
 export type MetadataValue =
@@ -185,6 +187,7 @@ export interface LogConfig {
   readonly level: "trace" | "debug" | "info" | "warn" | "error" | "fatal";
   readonly format: "json" | "text";
   readonly output: string;
+  readonly rotation?: LogRotation;
 }
 
 /** Where more entries of a list come from, beside those in the configuration. */

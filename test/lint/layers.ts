@@ -25,6 +25,7 @@ export const HOST_LAYERS: Readonly<Record<string, number>> = {
   "assembly/abi.ts": 0,
   "src/errors.ts": 0,
   "src/log.ts": 0,
+  "src/log-file.ts": 0,
   "src/types.ts": 0,
   "src/sys/": 1,
   "src/proto/": 1,
