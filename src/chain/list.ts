@@ -2,6 +2,8 @@
  * The explicit list of dialers and connectors: a new one is one file and one line here.
  * `direct` is no protocol: a first node of that kind dials the destination itself (chain.ts).
  */
+import { forwardConnector, tcpConnector } from "./forward.ts";
+import { httpConnector } from "./http.ts";
 import { mtlsDialer, mwsDialer, mwssDialer } from "./mux-dialer.ts";
 import { relayConnector } from "./relay-connector.ts";
 import { socks5Connector } from "./socks5-connector.ts";
@@ -20,7 +22,13 @@ const DIALERS: readonly Dialer[] = [
   mwsDialer,
   mwssDialer,
 ];
-const CONNECTORS: readonly Connector[] = [relayConnector, socks5Connector];
+const CONNECTORS: readonly Connector[] = [
+  relayConnector,
+  socks5Connector,
+  httpConnector,
+  forwardConnector,
+  tcpConnector,
+];
 
 export const DIRECT = "direct";
 

@@ -57,6 +57,9 @@ export const LISTENER_KEYS: Readonly<Record<string, readonly string[]>> = {
 export const CONNECTOR_KEYS: Readonly<Record<string, readonly string[]>> = {
   relay: [...split("connectTimeout nodelay relay.network relay.grace relay.udp"), ...MUX_KEYS],
   socks5: [...split("timeout notls relay"), ...UDP_BUFFER_KEYS, "udp.timeout", ...MUX_KEYS],
+  http: split("timeout header http.header"),
+  forward: [],
+  tcp: [],
   direct: split("action connectTimeout"),
 };
 export const DIALER_KEYS: Readonly<Record<string, readonly string[]>> = {

@@ -40,7 +40,7 @@ export const STRATEGY_WORDS_GOST = words("parallel lowestlatency lowest ll");
 /** What can be started. */
 export const HANDLERS_BUILT = words("tungo relay");
 export const LISTENERS_BUILT = words("tungo tcp tls ws wss mtls mws mwss");
-export const CONNECTORS_BUILT = words("relay socks5 direct");
+export const CONNECTORS_BUILT = words("relay socks5 http forward tcp direct");
 export const DIALERS_BUILT = words("tcp tls ws wss mtls mws mwss");
 
 /** Listeners whose address is only a label: no socket is opened on it. */

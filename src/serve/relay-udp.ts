@@ -15,13 +15,9 @@ import type { Chain, Endpoint, Transport, UpDatagrams } from "../chain/types.ts"
 import { joinHostPort } from "../config/net.ts";
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import {
-  AssociatedReader,
-  DatagramReader,
-  encodeAssociated,
-  encodeDatagram,
-} from "../proto/relay-udp.ts";
+import { DatagramReader, encodeDatagram } from "../proto/relay-udp.ts";
 import { STATUS_OK, encodeReply } from "../proto/relay.ts";
+import { carryDatagrams, serveFrames } from "./datagram-session.ts";
 
 export interface UdpSettings {
   readonly log: Logger;
@@ -31,7 +27,7 @@ export interface UdpSettings {
   readonly chain: Chain | undefined;
 }
 
-/** For the client, not yet taken by its transport; beyond it datagrams are dropped. */
+/** In the socket, not yet sent; beyond it datagrams are dropped. */
 const QUEUE_BYTES_MAX = 1024 * 1024;
 const LOOKUPS_MAX = 64;
 const NAMES_MAX = 1024;
@@ -40,103 +36,6 @@ const NAME_LIFE_MS = 60_000;
 const RECEIVE_BYTES = 1024 * 1024;
 
 const noop = (): void => undefined;
-
-/** Writes frames to the client as long as they do not pile up. */
-class FrameWriter {
-  readonly #transport: Transport;
-  #queued = 0;
-
-  constructor(transport: Transport) {
-    this.#transport = transport;
-  }
-
-  write(frame: Buffer): void {
-    if (this.#queued + frame.length > QUEUE_BYTES_MAX) return;
-    this.#queued += frame.length;
-    this.#transport.write([frame], () => {
-      this.#queued -= frame.length;
-    });
-  }
-}
-
-/** Calls `expire` when nothing was heard for a while. */
-class IdleTimer {
-  #heard = false;
-  readonly #timer: NodeJS.Timeout;
-
-  constructor(idleMs: number, expire: () => void) {
-    this.#timer = setInterval(() => {
-      if (!this.#heard) expire();
-      this.#heard = false;
-    }, idleMs);
-  }
-
-  touch(): void {
-    this.#heard = true;
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-  }
-}
-
-/** What carries the datagrams of one client, and what its frames look like. */
-interface Session {
-  readonly transport: Transport;
-  readonly carrier: UpDatagrams;
-  readonly settings: UdpSettings;
-  readonly signal: AbortSignal;
-  readonly push: (chunk: Uint8Array, send: (data: Uint8Array, to: Endpoint) => void) => void;
-  readonly frame: (data: Uint8Array, from: Endpoint) => Buffer | undefined;
-}
-
-/** Runs until the client leaves, the carrier fails, or nothing was heard for `idleMs`. */
-function run(session: Session): Promise<void> {
-  const { transport, carrier, settings, signal } = session;
-  return new Promise<void>((resolve) => {
-    const writer = new FrameWriter(transport);
-    let isOver = false;
-    const finish = (): void => {
-      if (isOver) return;
-      isOver = true;
-      idle.stop();
-      signal.removeEventListener("abort", finish);
-      carrier.close();
-      transport.end();
-      transport.destroy();
-      resolve();
-    };
-    const idle = new IdleTimer(settings.idleMs, finish);
-    signal.addEventListener("abort", finish, { once: true });
-    carrier.attach({
-      message: (data, source) => {
-        if (settings.refuses?.("udp", source.host, source.port) === true) return;
-        idle.touch();
-        const frame = session.frame(data, source);
-        if (frame !== undefined) writer.write(frame);
-      },
-      close: finish,
-    });
-    const send = (data: Uint8Array, to: Endpoint): void => {
-      idle.touch();
-      if (settings.refuses?.("udp", to.host, to.port) === true) return;
-      carrier.send(data, to);
-    };
-    transport.attach({
-      data: (chunk) => {
-        try {
-          session.push(chunk, send);
-        } catch {
-          // Out of step: nothing that follows can be understood.
-          finish();
-        }
-      },
-      end: finish,
-      close: finish,
-    });
-    transport.resume();
-  });
-}
 
 /** CONNECT for udp. Throws ChainError before the reply. */
 export async function serveUdpConnect(
@@ -151,11 +50,10 @@ export async function serveUdpConnect(
       : await settings.chain.datagrams({ signal });
   transport.write([encodeReply({ status: STATUS_OK })], noop);
   const reader = new DatagramReader();
-  await run({
+  await carryDatagrams({
     transport,
     carrier,
-    settings,
-    signal,
+    limits: { idleMs: settings.idleMs, signal, refuses: settings.refuses },
     push: (chunk, send) => {
       reader.push(chunk, (payload) => {
         send(payload, target);
@@ -185,17 +83,10 @@ export async function serveAssociation(
     carrier = openDirectDatagrams(settings.local);
   }
   transport.write([encodeReply({ status: STATUS_OK, address: bound })], noop);
-  const reader = new AssociatedReader();
-  await run({
-    transport,
-    carrier,
-    settings,
+  await serveFrames(transport, carrier, {
+    idleMs: settings.idleMs,
     signal,
-    push: (chunk, send) => {
-      reader.push(chunk, send);
-    },
-    // Empty datagrams would put GOST's reader out of step.
-    frame: (data, from) => (data.length === 0 ? undefined : encodeAssociated(data, from)),
+    refuses: settings.refuses,
   });
 }
 

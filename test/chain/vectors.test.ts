@@ -186,6 +186,37 @@ const ACTS: Readonly<Record<string, (vector: Replay) => Promise<void>>> = {
     }),
 };
 
+const viaHttp = { connector: "http", connectorMetadata: {} };
+const HTTP_ACTS: Readonly<Record<string, (vector: Replay) => Promise<void>>> = {
+  "client-connect": (vector) => play(vector, plain(viaHttp), serverFirst),
+  "client-connect-auth": (vector) => play(vector, plain({ ...viaHttp, auth }), serverFirst),
+  "client-connect-udp": (vector) =>
+    play(vector, plain(viaHttp), async (chain) => {
+      const carrier = await chain.datagrams(dialContext());
+      const got = collect(carrier);
+      carrier.send(Buffer.from("hello"), { host: "127.0.0.1", port: 53 });
+      await eventually(() => got.length === 1);
+      assert.equal(got, ["world 127.0.0.1 53"]);
+    }),
+};
+
+/** The bytes right behind the head are the destination's. */
+async function serverFirst(chain: Chain): Promise<void> {
+  const stream = await chain.connect({ host: "example.com", port: 443 }, dialContext());
+  const reader = new Reader(stream);
+  await reader.until(() => reader.text === "220 hi\r\n");
+  await send(stream, "hello");
+}
+
+for (const vector of vectorsOf("http-connect")) {
+  if (!vector.name.startsWith("client-")) continue;
+  const act = HTTP_ACTS[vector.name];
+  test(`http-connect/${vector.name}: ${vector.about}`, async () => {
+    assert.ok(act !== undefined, "nobody acts this vector");
+    await act?.(vector);
+  });
+}
+
 for (const vector of vectorsOf("relay")) {
   if (!vector.name.startsWith("client-") || vector.deviation?.instead !== undefined) continue;
   const act = ACTS[vector.name];
@@ -230,7 +261,7 @@ test("websocket/client-handshake-relay: the upgrade is GOST's, byte for byte", a
 });
 
 test("deviations name vectors that exist, once each, and say why", () => {
-  const known = ["relay", "websocket"].flatMap((file) =>
+  const known = ["relay", "websocket", "http-connect"].flatMap((file) =>
     vectorsOf(file).map((vector) => `${file}/${vector.name}`),
   );
   const names = deviations.map((entry) => entry.vector);

@@ -79,13 +79,22 @@ export function turnsOf(vector: Vector, ports: Ports): readonly Turn[] {
       kind === undefined
         ? expand(body, ports)
         : kind === " http"
-          ? Buffer.from(body, "latin1").toString("hex")
+          ? Buffer.from(decimals(body, ports), "latin1").toString("hex")
           : frameHex(body, ports);
     const last = turns[turns.length - 1];
     if (last !== undefined && last.from === from) last.hex += hex;
     else turns.push({ from: from as Turn["from"], hex });
   }
   return turns;
+}
+
+/** Text with its `{port}` tokens as decimal numbers. */
+function decimals(text: string, ports: Ports): string {
+  return text.replace(/\{(\w+)\}/g, (_, name: string) => {
+    const port = ports[name];
+    if (port === undefined) throw new Error(`no port ${name}`);
+    return String(port);
+  });
 }
 
 /** `HEADER plain|mask KEY PAYLOAD`. */
