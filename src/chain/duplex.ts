@@ -1,8 +1,8 @@
-/** A Node Duplex over a Transport, for what wants a Node stream: TLS inside another hop. */
+/** A Node Duplex over a stream of a chain, for what wants a Node stream: TLS, HTTP. */
 import { Duplex } from "node:stream";
-import type { Transport } from "./types.ts";
+import type { UpStream } from "./types.ts";
 
-export function duplexOf(transport: Transport): Duplex {
+export function duplexOf(transport: UpStream): Duplex {
   const duplex = new Duplex({
     allowHalfOpen: true,
     read: () => transport.resume(),

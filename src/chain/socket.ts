@@ -35,7 +35,7 @@ const ADDRESSES_MAX = 16;
 const NAME_BYTES_MAX = 253;
 const KEEPALIVE_MS = 60_000;
 
-interface Way {
+export interface Way {
   readonly address: string;
   readonly port: number;
   readonly local: string | undefined;
@@ -87,7 +87,7 @@ export function withSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise
 }
 
 /** Fails closed where our own socket would come back through our own device. */
-function refuseLoop({ address, device, mark }: Way, { loopTo, party }: DialOptions): void {
+export function refuseLoop({ address, device, mark }: Way, { loopTo, party }: DialOptions): void {
   const own = device === undefined ? loopTo?.(address, mark) : undefined;
   if (own === undefined) return;
   const message =
@@ -97,7 +97,7 @@ function refuseLoop({ address, device, mark }: Way, { loopTo, party }: DialOptio
 }
 
 /** Each address by each local end that fits it. */
-function waysTo(addresses: readonly string[], options: DialOptions): readonly Way[] {
+export function waysTo(addresses: readonly string[], options: DialOptions): readonly Way[] {
   const { port, mark } = options;
   const locals = (options.device ?? "").split(",").filter((part) => part.trim() !== "");
   if (locals.length === 0) {
