@@ -11,6 +11,8 @@ export interface LinkSetup {
   loss?: number;
   duplicate?: number;
   reorder?: number;
+  /** How much later than others a reordered packet arrives at most; as much as a delay, if absent. */
+  reorderUs?: number;
   flip?: number;
   /** Bytes a second, 0 = unlimited; and the most bytes that may wait. */
   rate?: number;
@@ -26,7 +28,6 @@ export interface Delivery {
 
 interface Waiting extends Delivery {
   readonly atUs: number;
-  readonly order: number;
 }
 
 const NEEDS_CSUM = 1;
@@ -35,7 +36,8 @@ export class Link {
   readonly setup: LinkSetup;
   readonly #random: Random;
   #waiting: Waiting[] = [];
-  #order = 0;
+  /** Index of the first that was not popped. */
+  #first = 0;
   #freeUs = 0;
   #lastUs = 0;
   sent = 0;
@@ -47,7 +49,7 @@ export class Link {
   }
 
   get isEmpty(): boolean {
-    return this.#waiting.length === 0;
+    return this.#first === this.#waiting.length;
   }
 
   push(packet: Uint8Array, nowUs: number): void {
@@ -78,6 +80,7 @@ export class Link {
 
   #enqueue(bytes: Uint8Array, isFlipped: boolean, nowUs: number): void {
     const { delayUs = 0, jitterUs = 0, reorder = 0, rate = 0, queueBytes = Infinity } = this.setup;
+    const { reorderUs = delayUs + jitterUs + 2000 } = this.setup;
     let leaves = nowUs;
     if (rate > 0) {
       const backlog = (Math.max(0, this.#freeUs - nowUs) * rate) / 1e6;
@@ -90,19 +93,32 @@ export class Link {
     }
     let atUs = leaves + delayUs + this.#random.below(jitterUs + 1);
     // Jitter alone keeps the order, as one queue does; a reordered packet falls behind on purpose.
-    if (this.#random.chance(reorder)) atUs += this.#random.below(delayUs + jitterUs + 2000);
+    if (this.#random.chance(reorder)) atUs += this.#random.below(reorderUs);
     else this.#lastUs = atUs = Math.max(atUs, this.#lastUs);
-    this.#waiting.push({ bytes: Uint8Array.from(bytes), isFlipped, atUs, order: this.#order++ });
+    this.#insert({ bytes: Uint8Array.from(bytes), isFlipped, atUs });
+  }
+
+  /** In the order of arrival; what arrives together, in the order of sending. */
+  #insert(delivery: Waiting): void {
+    let at = this.#waiting.length;
+    while (at > this.#first && this.#waiting[at - 1]!.atUs > delivery.atUs) at--;
+    if (at === this.#waiting.length) this.#waiting.push(delivery);
+    else this.#waiting.splice(at, 0, delivery);
   }
 
   deadline(): number {
-    return this.#waiting.reduce((least, { atUs }) => Math.min(least, atUs), Infinity);
+    return this.#waiting[this.#first]?.atUs ?? Infinity;
   }
 
   /** What has arrived by now, in order of arrival. */
   pop(nowUs: number): Delivery[] {
-    const due = this.#waiting.filter(({ atUs }) => atUs <= nowUs);
-    this.#waiting = this.#waiting.filter(({ atUs }) => atUs > nowUs);
-    return due.sort((a, b) => a.atUs - b.atUs || a.order - b.order);
+    const from = this.#first;
+    while (this.deadline() <= nowUs) this.#first++;
+    const due = this.#waiting.slice(from, this.#first);
+    if (this.#first > 1000 || this.isEmpty) {
+      this.#waiting = this.#waiting.slice(this.#first);
+      this.#first = 0;
+    }
+    return due;
   }
 }

@@ -3,11 +3,18 @@
  * Positions are offsets in the stream, 0 the first byte after the far end's SYN.
  */
 import { concat, sameBytes } from "./bytes.ts";
-import { addRange } from "./peer-send.ts";
+import type { Range } from "./peer-send.ts";
 
 interface Held {
   off: number;
   bytes: Uint8Array;
+}
+
+/** A run of bytes ahead of a hole, and when it grew last. */
+interface Ahead {
+  left: number;
+  right: number;
+  stamp: number;
 }
 
 export class PeerReceiver {
@@ -21,9 +28,14 @@ export class PeerReceiver {
   readonly bufferBytes: number;
   #unread: Uint8Array[] = [];
   #unreadBytes = 0;
+  /** In order, none overlapping another, from #firstHeld on. */
   #held: Held[] = [];
-  /** Ranges above nxt, the one that changed last first. */
-  #recent: (readonly [number, number])[] = [];
+  #firstHeld = 0;
+  /** In order and apart. */
+  #ahead: Ahead[] = [];
+  #stamp = 0;
+  /** What arrived for nothing, for the first block of the next report (RFC 2883). */
+  #duplicate: Range | undefined;
 
   constructor(bufferBytes: number) {
     this.bufferBytes = bufferBytes;
@@ -42,15 +54,16 @@ export class PeerReceiver {
   onData(off: number, bytes: Uint8Array, fin: boolean): boolean {
     const end = off + bytes.length;
     if (fin) this.#noteFin(end);
+    if (bytes.length > 0) this.#noteDuplicate(off, end);
     if (end + (fin ? 1 : 0) <= this.nxt) {
       this.duplicates++;
       return true;
     }
     const isInOrder = off <= this.nxt;
-    const hadHoles = this.#recent.length > 0;
+    const hadHoles = this.#ahead.length > 0;
     if (bytes.length > 0) this.#hold(off, bytes);
+    if (bytes.length > 0 && !isInOrder) this.#noteAhead(off, end);
     this.#deliver();
-    this.#noteRange(off, end);
     return !isInOrder || hadHoles || fin;
   }
 
@@ -59,48 +72,73 @@ export class PeerReceiver {
     this.finAt = at;
   }
 
+  #noteDuplicate(off: number, end: number): void {
+    const isAhead = this.#ahead.some(({ left, right }) => left <= off && end <= right);
+    if (off < this.nxt) this.#duplicate = [off, Math.min(end, this.nxt)];
+    else if (isAhead) this.#duplicate = [off, end];
+  }
+
+  /** Keeps what is new of a segment; what is not must be the same as before. */
   #hold(off: number, bytes: Uint8Array): void {
-    for (const held of this.#held) {
-      const from = Math.max(held.off, off);
-      const to = Math.min(held.off + held.bytes.length, off + bytes.length);
-      if (from >= to) continue;
-      const old = held.bytes.subarray(from - held.off, to - held.off);
-      if (!sameBytes(old, bytes.subarray(from - off, to - off))) {
-        throw new Error(`bytes ${from}…${to} changed between two transmissions`);
+    const end = off + bytes.length;
+    let index = this.#held.length;
+    while (index > this.#firstHeld && this.#held[index - 1]!.off >= off) index--;
+    const before = index > this.#firstHeld ? this.#held[index - 1]! : undefined;
+    if (before !== undefined && before.off + before.bytes.length > off) index--;
+    let at = Math.max(off, this.nxt);
+    while (at < end) {
+      const next = index < this.#held.length ? this.#held[index] : undefined;
+      const limit = Math.min(end, next?.off ?? end);
+      if (limit > at) {
+        const copy = Uint8Array.from(bytes.subarray(at - off, limit - off));
+        this.#held.splice(index++, 0, { off: at, bytes: copy });
+        at = limit;
+        continue;
       }
+      const to = Math.min(end, next!.off + next!.bytes.length);
+      const old = next!.bytes.subarray(at - next!.off, to - next!.off);
+      if (to > at && !sameBytes(old, bytes.subarray(at - off, to - off))) {
+        throw new Error(`bytes ${at}…${to} changed between two transmissions`);
+      }
+      at = Math.max(at, to);
+      index++;
     }
-    this.#held.push({ off, bytes: Uint8Array.from(bytes) });
-    this.#held.sort((a, b) => a.off - b.off);
+  }
+
+  #noteAhead(left: number, right: number): void {
+    let from = 0;
+    while (from < this.#ahead.length && this.#ahead[from]!.right < left) from++;
+    let to = from;
+    while (to < this.#ahead.length && this.#ahead[to]!.left <= right) to++;
+    const joined = this.#ahead.slice(from, to);
+    const low = Math.min(left, ...joined.map((range) => range.left));
+    const high = Math.max(right, ...joined.map((range) => range.right));
+    this.#ahead.splice(from, to - from, { left: low, right: high, stamp: ++this.#stamp });
   }
 
   #deliver(): void {
-    while (this.#held.length > 0 && this.#held[0]!.off <= this.nxt) {
-      const { off, bytes } = this.#held.shift()!;
-      const fresh = bytes.subarray(Math.max(0, this.nxt - off));
-      if (fresh.length === 0) continue;
-      this.#unread.push(fresh);
-      this.#unreadBytes += fresh.length;
-      this.nxt += fresh.length;
+    while (this.#firstHeld < this.#held.length && this.#held[this.#firstHeld]!.off <= this.nxt) {
+      const { bytes } = this.#held[this.#firstHeld++]!;
+      this.#unread.push(bytes);
+      this.#unreadBytes += bytes.length;
+      this.nxt += bytes.length;
     }
+    if (this.#firstHeld > 1000 || this.#firstHeld === this.#held.length) {
+      this.#held = this.#held.slice(this.#firstHeld);
+      this.#firstHeld = 0;
+    }
+    while (this.#ahead.length > 0 && this.#ahead[0]!.right <= this.nxt) this.#ahead.shift();
     if (this.nxt === this.finAt) this.nxt++;
   }
 
-  #noteRange(off: number, end: number): void {
-    let ranges: (readonly [number, number])[] = [];
-    for (const { off: left, bytes } of this.#held) {
-      ranges = addRange(ranges, [left, left + bytes.length]);
-    }
-    const isNew = ([left, right]: readonly [number, number]): boolean => off < right && end > left;
-    const rank = (range: readonly [number, number]): number => {
-      if (isNew(range)) return -1;
-      const at = this.#recent.findIndex(([left, right]) => left < range[1] && right > range[0]);
-      return at < 0 ? this.#recent.length : at;
-    };
-    this.#recent = ranges.sort((a, b) => rank(a) - rank(b));
-  }
-
-  sackRanges(most: number): (readonly [number, number])[] {
-    return this.#recent.slice(0, most);
+  /** Ranges to report: a duplicate, told once, then those that changed last. */
+  sackRanges(most: number): Range[] {
+    const ranges = [...this.#ahead]
+      .sort((a, b) => b.stamp - a.stamp)
+      .map(({ left, right }) => [left, right] as const);
+    if (this.#duplicate !== undefined) ranges.unshift(this.#duplicate);
+    this.#duplicate = undefined;
+    return ranges.slice(0, most);
   }
 
   /** Bytes of window to offer now, in units of `unit`; remembers the edge. */

@@ -60,6 +60,7 @@ const ENTRIES = [
   "src/sys/build.ts",
   "test/run.ts",
   "test/sim/run.ts",
+  "test/netsim/run.ts",
   "test/interop/run.ts",
   // A process of its own, started by path.
   "test/chain/relay-child.ts",
