@@ -26,8 +26,10 @@ export interface MuxOptions {
   /** Opened the connection: its streams have odd ids. */
   readonly opener: boolean;
   readonly settings: MuxSettings;
-  /** Streams at a time, of both sides together. */
-  readonly streamsMax?: number;
+  /** Until a stream that holds up all others is ended, in version 1. */
+  readonly stallMs?: number;
+  /** For the other FIN of a peer for whom one ends both directions. */
+  readonly lingerMs?: number;
   /** Counts the streams of several sessions. */
   readonly tally?: { streams: number };
   /** Takes a stream that the peer opened, or refuses it. Absent: all are refused. */
@@ -36,19 +38,19 @@ export interface MuxOptions {
   readonly onClose?: (error?: Error) => void;
 }
 
-const STREAMS_MAX = 8192;
 const FIRST_ID = { opener: 3, other: 2 } as const;
 const ID_MAX = 0xffff_fff0;
 /** "tsgo" on the wire. */
 const KIN_ID = 0x6f67_7374;
 /** All streams wait for one that takes nothing. */
 const STALL_MS = 30_000;
+const LINGER_MS = 10_000;
 
 export class MuxSession implements MuxLink {
   readonly settings: MuxSettings;
+  readonly lingerMs: number;
   readonly #below: Transport;
   readonly #options: MuxOptions;
-  readonly #streamsMax: number;
   readonly #decoder: SmuxDecoder;
   readonly #outbox: MuxOutbox;
   readonly #streams = new Map<number, MuxStream>();
@@ -69,7 +71,7 @@ export class MuxSession implements MuxLink {
     this.#below = below;
     this.#options = options;
     this.settings = options.settings;
-    this.#streamsMax = options.streamsMax ?? STREAMS_MAX;
+    this.lingerMs = options.lingerMs ?? LINGER_MS;
     this.#decoder = new SmuxDecoder(options.settings.version);
     this.#nextId = options.opener ? FIRST_ID.opener : FIRST_ID.other;
     this.#outbox = new MuxOutbox(below, {
@@ -109,7 +111,7 @@ export class MuxSession implements MuxLink {
   /** One more stream can be opened. */
   get hasRoom(): boolean {
     if (this.#isClosed || this.#isDraining) return false;
-    return this.#streams.size < this.#streamsMax && this.#nextId < ID_MAX;
+    return this.#streams.size < this.settings.streamsMax && this.#nextId < ID_MAX;
   }
 
   /** Opens a stream; nothing is awaited, as in smux. Only while there is room. */
@@ -168,7 +170,7 @@ export class MuxSession implements MuxLink {
       }
       const message = "the stream took nothing and held up all others of its session";
       worst?.fail(new ChainError(message, { reason: "timeout", party: "proxy" }), "reset");
-    }, STALL_MS).unref();
+    }, this.#options.stallMs ?? STALL_MS).unref();
   }
 
   wake(stream: MuxStream): void {
@@ -225,7 +227,7 @@ export class MuxSession implements MuxLink {
       this.#fail("protocol", `the peer opened stream ${id}, which is not its to open`);
       return;
     }
-    const isFull = this.#isDraining || this.#streams.size >= this.#streamsMax;
+    const isFull = this.#isDraining || this.#streams.size >= this.settings.streamsMax;
     if (accept === undefined || isFull) {
       this.#sendControl(CMD_FIN, id);
       return;

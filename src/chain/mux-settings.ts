@@ -16,6 +16,8 @@ export interface MuxSettings {
   readonly receiveBytes: number;
   /** Version 2: what a peer may send of a stream beyond what was read of it. */
   readonly streamBytes: number;
+  /** Streams of a session at a time, of both sides together. */
+  readonly streamsMax: number;
 }
 
 export const MUX_DEFAULTS: MuxSettings = {
@@ -25,8 +27,10 @@ export const MUX_DEFAULTS: MuxSettings = {
   frameBytes: 32_768,
   receiveBytes: 4 * 1024 * 1024,
   streamBytes: 65_536,
+  streamsMax: 8192,
 };
 
+const STREAMS_MAX = 1_000_000;
 const BUFFER_BYTES_MAX = 1024 * 1024 * 1024;
 
 /** Throws a configuration error for what smux could not work with. */
@@ -63,6 +67,13 @@ export function muxSettings(metadata: Metadata, place: Place): MuxSettings {
     throw configError(place, "mux.maxStreamBuffer is larger than mux.maxReceiveBuffer");
   }
   const frameBytes = sizes("maxFrameSize", MUX_DEFAULTS.frameBytes, PAYLOAD_BYTES_MAX);
-  const settings = { version, timeoutMs, frameBytes, receiveBytes, streamBytes } as const;
-  return { ...settings, keepaliveMs: isOff ? 0 : keepaliveMs };
+  return {
+    version,
+    keepaliveMs: isOff ? 0 : keepaliveMs,
+    timeoutMs,
+    frameBytes,
+    receiveBytes,
+    streamBytes,
+    streamsMax: sizes("maxStreams", MUX_DEFAULTS.streamsMax, STREAMS_MAX),
+  };
 }

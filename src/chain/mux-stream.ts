@@ -15,13 +15,13 @@ import { ByteQueue } from "./byte-queue.ts";
 import { ChainError } from "./errors.ts";
 import type { MuxSettings } from "./mux-settings.ts";
 
-/** For the other FIN, where a FIN ends both directions. */
-const LINGER_MS = 10_000;
 const WINDOW_BYTES_MAX = 0x7fff_ffff;
 
 /** What a stream wants of its session. */
 export interface MuxLink {
   readonly settings: MuxSettings;
+  /** For the other FIN, where a FIN ends both directions. */
+  readonly lingerMs: number;
   /** The peer is a tsgost. */
   readonly isKin: boolean;
   /** More bytes wait in the stream's queue (negative: fewer). */
@@ -279,7 +279,8 @@ export class MuxStream extends BaseStream {
       return;
     }
     const waits = isRead || (this.#finSent && !this.#finReceived);
-    if (waits && !this.#link.isKin) this.#linger ??= setTimeout(this.#onLinger, LINGER_MS).unref();
+    if (waits && !this.#link.isKin)
+      this.#linger ??= setTimeout(this.#onLinger, this.#link.lingerMs).unref();
   }
 
   #isDone(): boolean {
@@ -293,7 +294,7 @@ export class MuxStream extends BaseStream {
       // GOST says nothing when only its own user stays; it will send nothing either.
       this.onFin();
     } else if (!this.isOpen) {
-      this.#linger = setTimeout(this.#onLinger, LINGER_MS).unref();
+      this.#linger = setTimeout(this.#onLinger, this.#link.lingerMs).unref();
     } else {
       this.fail(closedByPeer(), "fin");
     }

@@ -14,7 +14,7 @@ const WS_KEYS = split(
 ).flatMap((key) => [key, `ws.${key}`]);
 const MUX_KEYS = split(
   "mux.version mux.keepaliveInterval mux.keepaliveDisabled mux.keepaliveTimeout",
-  "mux.maxFrameSize mux.maxReceiveBuffer mux.maxStreamBuffer mux.type",
+  "mux.maxFrameSize mux.maxReceiveBuffer mux.maxStreamBuffer mux.type mux.maxStreams",
 );
 /** Without effect: datagrams are not cut. */
 const UDP_BUFFER_KEYS = split("udp.bufferSize udpBufferSize");
