@@ -97,14 +97,23 @@ export function expectAnswer(query: Query, bytes: Uint8Array): Answer {
   return { message, bytes };
 }
 
-export type DnsErrorKind = "NAME" | "NOT_FOUND" | "FAILED" | "TIMEOUT" | "PROTOCOL" | "CLOSED";
+const CODES = {
+  NAME: "TSGOST_ERR_DNS_NAME",
+  NOT_FOUND: "TSGOST_ERR_DNS_NOT_FOUND",
+  FAILED: "TSGOST_ERR_DNS_FAILED",
+  TIMEOUT: "TSGOST_ERR_DNS_TIMEOUT",
+  PROTOCOL: "TSGOST_ERR_DNS_PROTOCOL",
+  CLOSED: "TSGOST_ERR_DNS_CLOSED",
+} as const;
+
+export type DnsErrorKind = keyof typeof CODES;
 
 /**
  * NAME: the text is no domain name. NOT_FOUND: a nameserver says that there is no address. FAILED:
  * no nameserver could be asked; the message says which and why. The others are causes of FAILED.
  */
 export function dnsError(kind: DnsErrorKind, message: string, cause?: unknown): TsgostError {
-  return new TsgostError(`TSGOST_ERR_DNS_${kind}`, message, { cause });
+  return new TsgostError(CODES[kind], message, { cause });
 }
 
 /** What an aborted signal says. */
