@@ -85,7 +85,10 @@ export const TX_BYTES = 64;
 export const TX_BLOCK_BYTES = TX_MAX * TX_BYTES;
 export const TX_HEADERS_BASE = TX_BASE + TX_BLOCK_BYTES;
 export const TX_HEADERS_BYTES = TX_MAX * TX_HEADER_BYTES;
-export const FIXED_END = TX_HEADERS_BASE + TX_HEADERS_BYTES;
+/** A question to a set of rules: address and name, see ROUTE_…_OFF. */
+export const ROUTE_BASE = TX_HEADERS_BASE + TX_HEADERS_BYTES;
+export const ROUTE_BYTES = 1024;
+export const FIXED_END = ROUTE_BASE + ROUTE_BYTES;
 /** Where AssemblyScript's constants begin; equals `memoryBase` in asconfig.json. */
 export const MEMORY_BASE = 327680;
 
@@ -431,3 +434,103 @@ export const DROP_DGRAM_FULL = 71;
 export const DROP_TOO_BIG = 72;
 export const DROP_STALE = 73;
 export const STAT_COUNT = 96;
+
+/* ---- rules (bypass) -------------------------------------------------------------------------- */
+
+/** 16 bytes: the target's address, IPv4 in the first four. */
+export const ROUTE_ADDRESS_OFF = 0;
+/** The target's name, or the text of its address, in lower case; ROUTE_NAME_MAX bytes at most. */
+export const ROUTE_NAME_OFF = 16;
+export const ROUTE_NAME_MAX = 512;
+
+/** Sets of rules in one instance. */
+export const RULE_SETS_MAX = 1024;
+/** handle = generation << RULE_SET_SHIFT | index; 0 is never valid. */
+export const RULE_SET_SHIFT = 10;
+/** Records of one set. */
+export const RULES_MAX = 4194304;
+/** Bytes of all sets together, and of one image. */
+export const RULES_BYTES_MAX = 1073741824;
+
+/**
+ * The image of a set, u32 each: RULES_MAGIC; records, which follow the header; offset and bytes of
+ * the pool that they point into; RULES_… flags. The rest of the header is zero.
+ */
+export const RULES_HEADER_BYTES = 32;
+export const RULES_MAGIC_OFF = 0;
+export const RULES_COUNT_OFF = 4;
+export const RULES_POOL_PTR_OFF = 8;
+export const RULES_POOL_BYTES_OFF = 12;
+export const RULES_FLAGS_OFF = 16;
+export const RULES_MAGIC = 1397904980;
+
+/** A target that matches nothing is bypassed, instead of one that matches. */
+export const RULES_WHITELIST = 1;
+/** Targets of these networks alone; neither: of all. */
+export const RULES_TCP = 2;
+export const RULES_UDP = 4;
+/** What a set without records says: bypassed. */
+export const RULES_EMPTY_BYPASSES = 8;
+/** As GOST: IPv4-mapped addresses are IPv4 for networks only, names match texts of addresses. */
+export const RULES_COMPAT = 16;
+
+/** A record: u32 text and value in the pool (an IPv4 address itself, as a number). */
+export const RULE_BYTES = 24;
+export const RULE_TEXT_OFF = 0;
+export const RULE_VALUE_OFF = 4;
+/** u32: the last address of an IPv4 range; the core's own otherwise. */
+export const RULE_LINK_OFF = 8;
+/** u16 each: bytes of text and value; ports. */
+export const RULE_TEXT_BYTES_OFF = 12;
+export const RULE_VALUE_BYTES_OFF = 14;
+export const RULE_PORT_MIN_OFF = 16;
+export const RULE_PORT_MAX_OFF = 18;
+/** u8 each: RULE_… kind; prefix of a network or RULE_ANCHOR_…; bits of the port that count. */
+export const RULE_KIND_OFF = 20;
+export const RULE_PREFIX_OFF = 21;
+export const RULE_PORT_BITS_OFF = 22;
+/** u8: bytes of a wildcard's anchor. */
+export const RULE_ANCHOR_BYTES_OFF = 23;
+
+/** Matches nothing, but is a rule. */
+export const RULE_NEVER = 0;
+/** A name; a name and all below; only what is below. Value: the name without dot in front. */
+export const RULE_NAME = 1;
+export const RULE_SUFFIX = 2;
+export const RULE_BELOW = 3;
+/** A wildcard; value: GLOB_… tokens. */
+export const RULE_GLOB = 4;
+/** An address at a port. Value of IPv6: 16 bytes. */
+export const RULE_HOST_4 = 5;
+export const RULE_HOST_6 = 6;
+/** A network at a port. */
+export const RULE_NET_4 = 7;
+export const RULE_NET_6 = 8;
+/** A network, any port. */
+export const RULE_CIDR_4 = 9;
+export const RULE_CIDR_6 = 10;
+/** First and last address, any port. Value of IPv6: 32 bytes. */
+export const RULE_RANGE_4 = 11;
+export const RULE_RANGE_6 = 12;
+export const RULE_KINDS = 13;
+
+/** Where a wildcard is found: in the list of all; by its last bytes, whole labels; by its first. */
+export const RULE_ANCHOR_NONE = 0;
+export const RULE_ANCHOR_TAIL = 1;
+export const RULE_ANCHOR_HEAD = 2;
+/** Most bytes of an anchor at the head. */
+export const RULE_HEAD_MAX = 16;
+
+/** Tokens of a wildcard; bytes from GLOB_LITERAL on stand for themselves. */
+export const GLOB_STAR = 1;
+export const GLOB_ANY = 2;
+/** u8: not 0 = none of; u8 pairs; pairs of code points, first and last, 3 bytes each (LE). */
+export const GLOB_CLASS = 3;
+export const GLOB_LITERAL = 32;
+
+/** An answer of rulesVerdict: a whitelist in which nothing matched. */
+export const VERDICT_UNMATCHED = 2147483647;
+/** Bits of `target` in rulesFind and rulesVerdict: network, family (0 = a name). */
+export const TARGET_TCP = 1;
+export const TARGET_UDP = 2;
+export const TARGET_FAMILY_SHIFT = 8;

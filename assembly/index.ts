@@ -14,6 +14,8 @@ import { resetTx } from "./ip/egress";
 import { isInMemory } from "./mem/bytes";
 import { advance } from "./mem/clock";
 import { xorMask as mask } from "./mem/mask";
+import * as sets from "./route/sets";
+import * as verdicts from "./route/verdict";
 import * as stack from "./stack";
 import * as tcp from "./tcp/tcp";
 
@@ -135,4 +137,48 @@ export function closeAll(nowUs: f64): i32 {
  */
 export function xorMask(ptr: u32, bytes: u32, key: u32, phase: u32): void {
   if (isInMemory(ptr, bytes)) mask(ptr, bytes, key, phase);
+}
+
+/*
+ * Rules. They need no `init`, only ENTROPY; an instance with `init` must have it before the first
+ * set, as memory grows behind the pools when sets are loaded, and only then.
+ *
+ * A set: rulesReserve, write the image at rulesImage (make views anew, memory may have grown),
+ * rulesBuild until it answers 0, look up, rulesFree. Sets are independent: build the next one,
+ * change handles, free the last one.
+ */
+
+/** Room for the image of a set: its handle, ERR_RANGE, ERR_FULL, ERR_MEMORY. */
+export function rulesReserve(bytes: u32): i32 {
+  return sets.reserve(bytes);
+}
+
+/** Where the image of a set that is not built yet lies; 0 for any other handle. */
+export function rulesImage(handle: u32): u32 {
+  return sets.imageOf(handle);
+}
+
+/** Builds with at most `budget` records: 1 = go on, 0 = ready, ERR_RANGE, ERR_MEMORY, ERR_STALE. */
+export function rulesBuild(handle: u32, budget: u32): i32 {
+  return sets.build(handle, budget);
+}
+
+/** Gives a set back in any state: 0, ERR_STALE. */
+export function rulesFree(handle: u32): i32 {
+  return sets.free(handle);
+}
+
+/** The rule that matches the target in the ROUTE block: index + 1, 0, ERR_STALE, ERR_RANGE. */
+export function rulesFind(handle: u32, what: u32, port: u32, nameBytes: u32): i32 {
+  return verdicts.find(handle, what, port, nameBytes);
+}
+
+/** Is it bypassed? 0 = no, the rule's index + 1, VERDICT_UNMATCHED, ERR_STALE, ERR_RANGE. */
+export function rulesVerdict(handle: u32, what: u32, port: u32, nameBytes: u32): i32 {
+  return verdicts.verdict(handle, what, port, nameBytes);
+}
+
+/** Bytes of all sets. */
+export function rulesBytes(): u32 {
+  return sets.bytesInUse();
 }

@@ -23,6 +23,7 @@ import { initBuckets } from "./mem/bucket";
 import { advance, now } from "./mem/clock";
 import { checkConfig, config } from "./mem/config";
 import { flowsCount, initPools } from "./mem/pools";
+import { hasRegion } from "./mem/region";
 import { add, count, setGauge } from "./mem/stats";
 import { nextDeadline, popDue, reassemblyTimer, timeWaitTimer } from "./mem/timers";
 import { NEVER } from "./mem/clock";
@@ -44,7 +45,7 @@ export function isInitialised(): bool {
 
 /** Reads the configuration and places everything: 0, ERR_CONFIG, ERR_MEMORY, ERR_STATE. */
 export function start(): i32 {
-  if (isReady) return layout.ERR_STATE;
+  if (isReady || hasRegion()) return layout.ERR_STATE;
   if (!checkConfig()) return layout.ERR_CONFIG;
   const answer = initPools();
   if (answer != 0) return answer;

@@ -51,6 +51,11 @@ export function hashEndpoint(address: usize, number: u32, family: u32): u32 {
   return <u32>(hash ^ (hash >> 32));
 }
 
+/** Table hash of any bytes, 1-3 rounds. */
+export function hashBytes(ptr: usize, bytes: u32): u64 {
+  return sip(ptr, bytes, KEY_TABLES, 1, 3);
+}
+
 function sip(ptr: usize, bytes: u32, keyIndex: u32, rounds: u32, lastRounds: u32): u64 {
   const key = ENTROPY_BASE + ((<usize>keyIndex) << 4);
   const k0 = load<u64>(key);

@@ -46,6 +46,8 @@ export interface SourcePart {
   /** The path, or the URL without its secrets: for messages. */
   readonly origin: string;
   readonly bytes: Uint8Array;
+  /** From a URL: somebody else writes it. */
+  readonly isRemote?: boolean;
 }
 
 export interface SourceListOptions<T> {
@@ -162,8 +164,8 @@ export class SourceList<T> {
   async #deliver(isStart: boolean): Promise<boolean> {
     if (!this.#dirty || this.#isClosed()) return true;
     this.#dirty = false;
-    const parts = this.#sources.flatMap(({ origin, bytes }) =>
-      bytes === undefined ? [] : [{ origin, bytes }],
+    const parts = this.#sources.flatMap(({ origin, bytes, isRemote }) =>
+      bytes === undefined ? [] : [{ origin, bytes, isRemote }],
     );
     try {
       const value = await this.#options.parse(parts);

@@ -22,6 +22,7 @@ const test = suite("abi/boundary");
 const FUNCTIONS = [
   "init ingest events poll flush txDone deadline accept reject recvPeek recvConsume sendReserve",
   "sendCommit shutdown abort release stageSend udpClose closeAll xorMask",
+  "rulesReserve rulesImage rulesBuild rulesFree rulesFind rulesVerdict rulesBytes",
 ]
   .join(" ")
   .split(" ");

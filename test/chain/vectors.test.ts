@@ -264,7 +264,10 @@ test("deviations name vectors that exist, once each, and say why", () => {
   const known = ["relay", "websocket", "http-connect"].flatMap((file) =>
     vectorsOf(file).map((vector) => `${file}/${vector.name}`),
   );
-  const names = deviations.map((entry) => entry.vector);
+  // test/bypass looks after its own.
+  const names = deviations
+    .map((entry) => entry.vector)
+    .filter((name) => !name.startsWith("bypass/"));
   assert.equal(
     names.filter((name) => !known.includes(name)),
     [],
