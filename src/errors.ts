@@ -12,17 +12,21 @@ export interface ErrorDetails {
   readonly cause?: unknown;
   /** Default: 1, the system. */
   readonly exitCode?: number;
+  /** The option or `file:line:column` that the message begins with. */
+  readonly place?: string;
 }
 
 export class TsgostError extends Error {
   readonly code: string;
   readonly exitCode: number;
+  readonly place: string;
 
   constructor(code: string, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.name = "TsgostError";
     this.code = code;
     this.exitCode = details.exitCode ?? EXIT_SYSTEM;
+    this.place = details.place ?? "";
   }
 }
 
@@ -39,6 +43,7 @@ export function configError(place: string, message: string, cause?: unknown): Ts
   const text = place === "" || place === OPTIONS_PLACE ? message : `${place}: ${message}`;
   return new TsgostError("TSGOST_ERR_CONFIG", text, {
     exitCode: EXIT_USAGE,
+    place,
     cause,
   });
 }

@@ -78,7 +78,9 @@ export function parseOptions(spec: CommandSpec, argv: readonly string[]): Comman
     if (given.length > 0 && option.repeat !== true) {
       throw usageError(`${token.rawName} is given twice`);
     }
-    given.push(checkedValue(option, token.rawName, token.value, token.inlineValue === true));
+    // GOST's -L=URL: one letter takes its value behind "=", too.
+    const value = token.rawName.startsWith("--") ? token.value : token.value?.replace(/^=/, "");
+    given.push(checkedValue(option, token.rawName, value, token.inlineValue === true));
     values.set(option.name, given);
   }
   if (!values.has("help")) checkWords(spec, words);

@@ -1,5 +1,5 @@
 /** `tsgost doctor`: what a user would be asked for, looked at, with what to do about it. */
-import { loadDocument, modelOf } from "../config/load.ts";
+import { load, modelOf } from "../config/load.ts";
 import { prepareStart } from "../config/start.ts";
 import type { Config } from "../config/model.ts";
 import { EXIT_OK, EXIT_SYSTEM, messageOf } from "../errors.ts";
@@ -39,7 +39,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     printOut(commandHelp(SPEC));
     return EXIT_OK;
   }
-  const config = readConfig(values);
+  const config = await readConfig(values);
   const { checkMachine } = await import("./doctor/machine.ts");
   const nowMs = Date.now();
   const findings = checkMachine(nowMs);
@@ -56,11 +56,11 @@ export async function run(argv: readonly string[]): Promise<number> {
 }
 
 /** undefined: none was given. Throws TsgostError (exit code 2) if it could not start. */
-function readConfig(values: CommandValues): Config | undefined {
+async function readConfig(values: CommandValues): Promise<Config | undefined> {
   const [services, nodes, sources] = [values.list("L"), values.list("F"), values.list("C")];
   if (services.length + nodes.length + sources.length === 0) return undefined;
   const flags = { ...loadFlags(values), services, nodes, sources };
-  const loaded = loadDocument(flags, process.env);
+  const loaded = await load(flags, process.env);
   const { document, reading } = loaded;
   return prepareStart({ config: modelOf(loaded), document, reading, environment: process.env });
 }

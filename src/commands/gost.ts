@@ -23,11 +23,11 @@ export async function run(
   if (flags.compat) {
     throw usageError("--compat is for -O only; to serve as GOST does would open or leak");
   }
-  const [{ loadDocument }, { startLoaded }] = await Promise.all([
+  const [{ load }, { startLoaded }] = await Promise.all([
     import("../config/load.ts"),
     import("./common.ts"),
   ]);
-  const loaded = loadDocument(flags, process.env);
+  const loaded = await load(flags, process.env);
   if (flags.reloadMs > 0) loaded.reading.warn("-R", "reading again has no effect yet");
   return startLoaded(loaded, { dryRun: flags.dryRun, strict: flags.strict });
 }
@@ -37,12 +37,12 @@ async function printConfiguration(flags: Flags): Promise<number> {
   if (word !== "yaml" && word !== "json" && !flags.compat) {
     throw usageError(`-O ${JSON.stringify(flags.print)} is not yaml or json`);
   }
-  const [{ loadDocument, modelOf }, { printDocument }, { printWarnings }] = await Promise.all([
+  const [{ load, modelOf }, { printDocument }, { printWarnings }] = await Promise.all([
     import("../config/load.ts"),
     import("../config/print.ts"),
     import("./common.ts"),
   ]);
-  const loaded = loadDocument(flags, process.env);
+  const loaded = await load(flags, process.env);
   // GOST prints what it would refuse to start; we do so only when asked to answer as GOST.
   if (!flags.compat) modelOf(loaded);
   printWarnings(loaded);

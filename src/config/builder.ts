@@ -7,7 +7,7 @@ import { setKey } from "./document.ts";
 import type { DocMap, DocValue, Reading } from "./document.ts";
 import { metaFloat, metaInt, metaString, parseGoBool } from "./metadata.ts";
 import { parseDuration } from "./net.ts";
-import { decodeAuth, urlError } from "./url.ts";
+import { base64Fault, decodeAuth, urlError } from "./url.ts";
 import type { GostUrl, UrlOptions } from "./url.ts";
 
 /** Sections that get objects with generated names, and the first word of those. */
@@ -135,7 +135,7 @@ export function takeAuth(
   }
   const encodedUser = encoded === "" ? undefined : decodeAuth(encoded);
   if (encoded !== "" && encodedUser === undefined && url.user === undefined) {
-    throw urlError(options, text, "auth= is not base64 of user:password");
+    throw urlError(options, text, "auth= is not base64 of user:password", base64Fault(encoded));
   }
   const user = url.user ?? encodedUser;
   if (user === undefined) return undefined;

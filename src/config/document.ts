@@ -68,6 +68,7 @@ export interface ReadingOptions {
   readonly strict?: boolean;
   readonly compat?: boolean;
   readonly collect?: boolean;
+  readonly showSecrets?: boolean;
 }
 
 /** How a configuration is read, and what was noticed meanwhile. */
@@ -82,11 +83,14 @@ export class Reading {
   readonly compat: boolean;
   /** Note errors and go on, instead of ending at the first. */
   readonly collect: boolean;
+  /** GOST's messages may have passwords in them; with `compat` only. */
+  readonly showSecrets: boolean;
 
   constructor(options: ReadingOptions = {}) {
     this.strict = options.strict ?? false;
     this.compat = options.compat ?? false;
     this.collect = options.collect ?? false;
+    this.showSecrets = options.showSecrets ?? false;
   }
 
   warn(place: Place, message: string): void {

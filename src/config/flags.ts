@@ -76,7 +76,9 @@ export function parseFlags(argv: readonly string[]): Flags {
         name,
         Object.keys(FLAGS).filter((known) => known.length > 1),
       );
-      throw usageError(`flag provided but not defined: -${name}${hint || " (see --help)"}`);
+      const isCompat = argv.some((other) => /^--?compat$/.test(other));
+      const remedy = isCompat ? "" : hint || " (see --help)";
+      throw usageError(`flag provided but not defined: -${name}${remedy}`);
     }
     let value = match[2] === undefined ? undefined : (match[3] ?? "");
     if (value === undefined && flag.kind !== "bool") {

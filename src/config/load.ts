@@ -4,29 +4,30 @@
  */
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
-import { configError } from "../errors.ts";
-import { DocumentBuilder, NAME_WORDS, compact, takeBool, takeText } from "./builder.ts";
+import { join, resolve } from "node:path";
+import { TsgostError, codeOf, configError, messageOf } from "../errors.ts";
+import { DocumentBuilder, NAME_WORDS, compact } from "./builder.ts";
 import type { NamedSection } from "./builder.ts";
 import { isDocMap, ownKey, Reading } from "./document.ts";
 import type { DocMap } from "./document.ts";
+import { applyLog, applySections, endpointOf } from "./environment.ts";
+import type { Environment } from "./environment.ts";
+import { fetchSources } from "./fetch.ts";
 import type { Flags } from "./flags.ts";
-import { parseLevel } from "./log-config.ts";
 import { OPTIONS_PLACE } from "./model.ts";
 import type { Config } from "./model.ts";
-import { parseHostPort } from "./net.ts";
 import { hopOf } from "./node-url.ts";
 import { addServices } from "./service-url.ts";
 import { readSource } from "./source.ts";
-import { parseGostUrl } from "./url.ts";
+import type { SourceTexts } from "./source.ts";
 import { validate } from "./validate.ts";
-
-type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface Loaded {
   /** GOST's shape, merged: what -O prints. */
   readonly document: DocMap;
   readonly reading: Reading;
+  /** -R. */
+  readonly reloadMs?: number;
 }
 
 /** What of the flags makes the configuration. */
@@ -43,33 +44,68 @@ export type LoadFlags = Pick<
   | "compat"
   | "logLevel"
   | "logFormat"
->;
+> & {
+  readonly reloadMs?: number;
+  readonly showSecrets?: boolean;
+  /** Note errors in `reading.errors` and go on. */
+  readonly collect?: boolean;
+};
 
-/** Reads and merges; throws TsgostError (exit code 2). */
-export function loadDocument(flags: LoadFlags, environment: Environment): Loaded {
+/** Fetches what is a URL, reads and merges; throws TsgostError. */
+export async function load(flags: LoadFlags, environment: Environment): Promise<Loaded> {
+  return loadDocument(flags, environment, await fetchSources(flags.sources));
+}
+
+/** Reads and merges; throws TsgostError (exit code 2; as GOST 1 with `compat`). */
+export function loadDocument(
+  flags: LoadFlags,
+  environment: Environment,
+  fetched?: SourceTexts,
+): Loaded {
+  try {
+    return merged(flags, environment, fetched);
+  } catch (error) {
+    if (!flags.compat || codeOf(error) !== "TSGOST_ERR_CONFIG") throw error;
+    throw new TsgostError("TSGOST_ERR_CONFIG", messageOf(error), { cause: error });
+  }
+}
+
+function merged(flags: LoadFlags, environment: Environment, fetched?: SourceTexts): Loaded {
   const reading = new Reading(flags);
   const document: DocMap = {};
   const empty = flags.services.length === 0 && flags.api === "";
-  const sources = flags.sources.length > 0 || !empty ? flags.sources : [defaultSource(environment)];
-  for (const source of sources) merge(document, readSource(source, reading), reading);
+  const sources =
+    flags.sources.length > 0 || !empty ? flags.sources : [defaultSource(environment, reading)];
+  for (const source of sources) {
+    const part = reading.attempt(() => readSource(source, reading, fetched));
+    if (part !== undefined) merge(document, part, reading);
+  }
+  reading.attempt(() => applySections(document, environment, reading));
   merge(document, documentOfUrls(flags, document, reading), reading);
-  applyLog(document, flags, environment);
-  return { document, reading };
+  reading.attempt(() => applyLog(document, flags, environment));
+  const { reloadMs = 0 } = flags;
+  return { document, reading, ...(reloadMs > 0 ? { reloadMs } : {}) };
 }
 
 /** The model of a document; with `compat` the document alone may be wanted, see print.ts. */
 export function modelOf(loaded: Loaded): Config {
-  return validate(loaded.document, loaded.reading);
+  const config = validate(loaded.document, loaded.reading);
+  return loaded.reloadMs === undefined ? config : { ...config, reloadMs: loaded.reloadMs };
 }
 
-function defaultSource(environment: Environment): string {
+/** GOST looks for a file where neither a service nor a source is given. */
+function defaultSource(environment: Environment, reading: Reading): string {
   const home = environment["HOME"] ?? homedir();
   const folders = ["/etc/gost", join(home, ".gost"), "."];
   for (const folder of folders) {
-    for (const extension of ["json", "yaml", "yml"]) {
+    for (const extension of ["json", "yaml", "yml", "toml"]) {
       const path = join(folder, `gost.${extension}`);
       if (existsSync(path)) return path;
     }
+  }
+  if (reading.compat) {
+    const paths = folders.map((folder) => resolve(folder)).join(" ");
+    throw configError("", `Config File "gost" Not Found in "[${paths}]"`);
   }
   const where = folders.join(" ");
   throw configError(
@@ -99,48 +135,26 @@ function takenNames(document: DocMap): Map<string, Set<string>> {
 
 function documentOfUrls(flags: LoadFlags, files: DocMap, reading: Reading): DocMap {
   const builder = new DocumentBuilder(reading, takenNames(files));
-  const hops = flags.nodes.map((text, index) => hopOf(builder, text, index));
+  const hops = flags.nodes.flatMap(
+    (text, index) => reading.attempt(() => hopOf(builder, text, index)) ?? [],
+  );
   const chain = hops.length === 0 ? "" : builder.add("chains", { hops }, "-F");
-  for (const text of flags.services) addServices(builder, text, chain);
-  const { document } = builder;
-  if (flags.api !== "") document["api"] = apiOf(flags.api, "-api", reading);
-  if (flags.metrics !== "") document["metrics"] = apiOf(flags.metrics, "-metrics", reading);
-  for (const key of ["api", "metrics"]) reading.places.setKey(document, key, `-${key}`);
-  return document;
-}
-
-/** `[user:password@]host:port[?pathPrefix=…&accesslog=…]` and the same for -metrics. */
-function apiOf(text: string, option: string, reading: Reading): DocMap {
-  const options = { option, compat: reading.compat };
-  const url = parseGostUrl(text, options);
-  if (!reading.compat && parseHostPort(url.host) === undefined) {
-    throw configError(option, `${JSON.stringify(url.host)} is not [HOST]:PORT (port 0 to 65535)`);
+  for (const text of flags.services) {
+    reading.attempt(() => {
+      addServices(builder, text, chain);
+    });
   }
-  const query = Object.fromEntries(url.query.slice().reverse());
-  return compact({
-    addr: url.host,
-    pathPrefix: takeText(query, "pathPrefix"),
-    path: takeText(query, "path"),
-    accesslog: takeBool(query, options, text, "accesslog"),
-    auth: url.user === undefined ? undefined : { ...url.user },
-  });
-}
-
-function applyLog(document: DocMap, flags: LoadFlags, environment: Environment): void {
-  const fromEnvironment = environment["GOST_LOGGER_LEVEL"] ?? "";
-  const chosen = [
-    fromEnvironment === "" ? "" : parseLevel(fromEnvironment, "GOST_LOGGER_LEVEL"),
-    flags.debug ? "debug" : "",
-    flags.trace ? "trace" : "",
-    flags.logLevel === "" ? "" : parseLevel(flags.logLevel, "--log-level"),
-  ].findLast((level) => level !== "");
-  if (chosen === undefined && flags.logFormat === "") return;
-  const before = ownKey(document, "log");
-  document["log"] = {
-    ...(isDocMap(before) ? before : {}),
-    ...(chosen === undefined ? {} : { level: chosen }),
-    ...(flags.logFormat === "" ? {} : { format: flags.logFormat }),
-  };
+  const { document } = builder;
+  for (const section of ["api", "metrics"] as const) {
+    if (flags[section] === "") continue;
+    const option = `-${section}`;
+    const map = reading.attempt(() => endpointOf(flags[section], option, reading));
+    if (map === undefined) continue;
+    document[section] = map;
+    reading.places.set(map, option);
+    reading.places.setKey(document, section, option);
+  }
+  return document;
 }
 
 /** A service made by a sub-command's options, and its chain of -F. */

@@ -160,7 +160,8 @@ export class MetadataReader {
   /** The error for the value of `key`: "PLACE: KEY: "VALUE" is …". */
   refuse(key: string, value: MetadataValue, why: string): Error {
     const text = typeof value === "string" ? value : JSON.stringify(value);
-    const clipped = text.length > 120 ? text.slice(0, 120) + "…" : text;
+    const secret = /(auth|pass(word|phrase)?|secret|token|psk|key)$/i.test(key);
+    const clipped = secret ? "***" : text.length > 120 ? text.slice(0, 120) + "…" : text;
     if (this.#place === OPTIONS_PLACE) {
       return configError("", `--${kebabCase(key)} ${JSON.stringify(clipped)} ${why}`);
     }

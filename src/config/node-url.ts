@@ -18,7 +18,7 @@ import { metaInt } from "./metadata.ts";
 import { parseHostPort, parsePort } from "./net.ts";
 import { spread } from "./service-url.ts";
 import { didYouMean } from "./suggest.ts";
-import { parseGostUrl, portColon, urlError } from "./url.ts";
+import { parseGostUrl, portColon, urlError, urlOptions } from "./url.ts";
 import type { GostUrl, UrlOptions } from "./url.ts";
 import { CONNECTOR_WORDS, DIALER_WORDS } from "./words.ts";
 
@@ -29,7 +29,7 @@ interface Types {
 
 /** The hop of `text`, number `index` of the chain. */
 export function hopOf(builder: DocumentBuilder, text: string, index: number): DocMap {
-  const options: UrlOptions = { option: "-F", compat: builder.reading.compat };
+  const options = urlOptions("-F", builder.reading);
   const url = parseGostUrl(text, options);
   const place = `-F ${maskUrl(text)}`;
   const types = nodeTypes(url, text, options);
@@ -166,7 +166,9 @@ function compatAddresses(url: GostUrl, text: string, options: UrlOptions): strin
   const colon = portColon(url.host);
   const port = colon < 0 ? "" : url.host.slice(colon + 1);
   if (!/^\d*$/.test(port)) {
-    throw urlError(options, text, `invalid port ${JSON.stringify(`:${port}`)} after host`);
+    const why = `invalid port ${JSON.stringify(`:${port}`)} after host`;
+    const full = text.startsWith(":") || !text.includes("://") ? `auto://${text}` : text;
+    throw urlError(options, text, why, `parse ${JSON.stringify(full)}: ${why}`);
   }
   return url.host.split(",").filter((item) => item !== "");
 }

@@ -6,6 +6,7 @@
 import { configError } from "../errors.ts";
 import { isDocMap, ownKey, setKey } from "./document.ts";
 import type { DocMap, DocValue, Reading } from "./document.ts";
+import { shown } from "./mask.ts";
 import { parseGoBool } from "./metadata.ts";
 import { parseDuration } from "./net.ts";
 import type { Field, Fields } from "./schema.ts";
@@ -28,12 +29,16 @@ export function normalizeMap(map: DocMap, fields: Fields, reading: Reading, path
     const field = key === undefined ? undefined : fields[key];
     if (key === undefined || field === undefined) {
       const hint = didYouMean(written, Object.keys(fields));
-      reading.warn(place, `${path}${written} is no key of the configuration${hint}`);
+      const why = `${path}${written} is no key of the configuration${hint}`;
+      if (!reading.compat) reading.warn(place, why);
       continue;
     }
     if (ownKey(result, key) !== undefined) throw configError(place, `${path}${key} is given twice`);
     if (value === null) continue;
-    setKey(result, key, normalizeValue(value, field, reading, { place, path: path + key }));
+    const spot = { place, path: path + key };
+    const normal = reading.attempt(() => normalizeValue(value, field, reading, spot));
+    if (normal === undefined) continue;
+    setKey(result, key, normal);
     reading.places.setKey(result, key, place);
   }
   return result;
@@ -63,9 +68,7 @@ function normalizeValue(value: DocValue, field: Field, reading: Reading, spot: S
 }
 
 function wrong(spot: Spot, value: DocValue, why: string): Error {
-  const text = JSON.stringify(value);
-  const clipped = text.length > 80 ? text.slice(0, 80) + "…" : text;
-  return configError(spot.place, `${spot.path}: ${clipped} ${why}`);
+  return configError(spot.place, `${spot.path}: ${shown(spot.path, value, 80)} ${why}`);
 }
 
 /** A single value counts as a list of one; a text for a list of texts may have commas. */

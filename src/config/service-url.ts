@@ -18,7 +18,7 @@ import type { DocMap, DocValue } from "./document.ts";
 import { maskUrl } from "./mask.ts";
 import { findMeta, metaInt } from "./metadata.ts";
 import { didYouMean } from "./suggest.ts";
-import { expandPorts, parseGostUrl, portColon, urlError } from "./url.ts";
+import { expandPorts, parseGostUrl, portColon, urlError, urlOptions } from "./url.ts";
 import type { GostUrl, UrlOptions } from "./url.ts";
 import {
   CHAIN_LISTENERS,
@@ -35,7 +35,7 @@ interface Types {
 
 /** Adds the services of `text`; `chain` is the name of the chain made of -F, "" without one. */
 export function addServices(builder: DocumentBuilder, text: string, chain: string): void {
-  const options: UrlOptions = { option: "-L", compat: builder.reading.compat };
+  const options = urlOptions("-L", builder.reading);
   const url = parseGostUrl(text, options);
   const types = serviceTypes(url, text, options);
   const place = `-L ${maskUrl(text)}`;

@@ -1,5 +1,6 @@
 /**
- * Reads one configuration source (-C): a YAML or JSON file, `-` (stdin) or inline JSON, into a
+ * Reads one configuration source (-C): a YAML or JSON file, `-` (stdin), inline JSON or what was
+ * fetched, into a
  * normalised document whose objects and keys know their `file:line:column`.
  */
 import { readFileSync } from "node:fs";
@@ -8,6 +9,7 @@ import type { Document, Node, Pair, YAMLMap } from "yaml";
 import { codeOf, configError, messageOf } from "../errors.ts";
 import { isDocMap, setKey } from "./document.ts";
 import type { DocMap, DocValue, Reading } from "./document.ts";
+import { maskUrl } from "./mask.ts";
 import { normalizeMap } from "./normalize.ts";
 import { DOCUMENT_FIELDS } from "./schema.ts";
 
@@ -15,27 +17,42 @@ const SOURCE_BYTES_MAX = 10 * 1024 * 1024;
 const NODES_MAX = 1_000_000;
 const DEPTH_MAX = 64;
 
+/** Texts of sources that were fetched, by source: see fetch.ts. */
+export type SourceTexts = ReadonlyMap<string, string>;
+
 /** Reads and normalises; throws TsgostError with exit code 2 and the place. */
-export function readSource(source: string, reading: Reading): DocMap {
+export function readSource(source: string, reading: Reading, fetched?: SourceTexts): DocMap {
   const inline = source.startsWith("{") && source.endsWith("}");
-  if (/^https?:\/\//.test(source)) {
-    throw configError(
-      "-C",
-      `${source}: fetching is not possible yet; download it and give the file`,
-    );
+  const name = inline ? "-C" : source === "-" ? "stdin" : maskUrl(source);
+  const remote = fetched?.get(source);
+  if (remote === undefined && /^https?:\/\//.test(source)) {
+    throw configError("-C", `${name}: was not fetched`);
   }
-  const name = inline ? "-C" : source === "-" ? "stdin" : source;
-  const text = inline ? source : readText(source);
+  if (/\.toml$/i.test(source)) {
+    throw configError(`-C ${name}`, "TOML is not supported; write it as YAML or JSON");
+  }
+  const text = remote ?? (inline ? source : readText(source, reading));
   if (Buffer.byteLength(text) > SOURCE_BYTES_MAX) {
     throw configError(name, `is larger than ${SOURCE_BYTES_MAX} bytes`);
   }
   return parseText(text, name, reading);
 }
 
-function readText(source: string): string {
+/** Kept: what came from stdin cannot be read a second time. */
+let stdinText: string | undefined;
+
+function readStdin(): string {
+  stdinText ??= readFileSync(0, "utf8");
+  return stdinText;
+}
+
+function readText(source: string, reading: Reading): string {
   try {
-    return readFileSync(source === "-" ? 0 : source, "utf8");
+    return source === "-" ? readStdin() : readFileSync(source, "utf8");
   } catch (error) {
+    if (reading.compat && codeOf(error) === "ENOENT") {
+      throw configError("", `open ${source}: no such file or directory`, error);
+    }
     const why: Record<string, string> = {
       ENOENT: "no such file; check the path behind -C",
       EACCES: "may not be read by this user",
@@ -69,7 +86,10 @@ export function parseText(text: string, name: string, reading: Reading): DocMap 
 
 function yamlMessage(error: { readonly code: string; readonly message: string }): string {
   if (error.code === "TAB_AS_INDENT") return "a tab cannot indent YAML; use blanks";
-  return messageOf(error).replace(/:$/, "");
+  // The parser quotes the source, which may be a password.
+  return messageOf(error)
+    .replace(/:\s*".*$/s, "")
+    .replace(/:$/, "");
 }
 
 function at(name: string, lines: LineCounter, offset: number): string {

@@ -48,16 +48,32 @@ export function prepareStart(input: StartInput): Config {
     throw configError("", "there is no service to run; give -L, a file with services, or --help");
   }
   refuseUnbuilt(document, reading);
-  for (const service of config.services) checkService(service, reading);
-  checkDeviceNames(config.services);
+  for (const service of config.services) {
+    reading.attempt(() => {
+      checkService(service, reading);
+    });
+  }
+  reading.attempt(() => {
+    checkDeviceNames(config.services);
+  });
   const used = new Set(config.services.flatMap(chainNames));
-  for (const chain of config.chains) if (used.has(chain.name)) checkChain(chain);
-  checkTlsFiles(config.tls, "tls");
+  for (const chain of config.chains) {
+    if (!used.has(chain.name)) continue;
+    reading.attempt(() => {
+      checkChain(chain);
+    });
+  }
+  reading.attempt(() => {
+    checkTlsFiles(config.tls, "tls");
+  });
   const secrets = secretsOf(environment, reading);
-  const services = config.services.map((service) => withSecrets(service, secrets));
-  for (const service of services) checkPasswords(service);
-  const chains = config.chains.map((chain) =>
-    used.has(chain.name) ? chainWithSecrets(chain, secrets) : chain,
+  const services = config.services.flatMap(
+    (service) => reading.attempt(() => withPasswords(service, secrets)) ?? [],
+  );
+  const chains = config.chains.flatMap((chain) =>
+    used.has(chain.name)
+      ? (reading.attempt(() => chainWithSecrets(chain, secrets)) ?? [])
+      : [chain],
   );
   return { ...config, services, chains };
 }
@@ -120,7 +136,8 @@ function isGiven(value: DocValue | undefined): boolean {
 function refuseKeys(map: DocMap, keys: readonly string[], reading: Reading): void {
   for (const key of keys) {
     if (!isGiven(ownKey(map, key))) continue;
-    throw configError(reading.places.of(map, key), `${key} is not supported yet; remove it`);
+    const why = `${key} is not supported yet; remove it`;
+    reading.fault(configError(reading.places.of(map, key), why));
   }
 }
 
@@ -131,7 +148,7 @@ function refuseMetadata(map: DocMap, reading: Reading): void {
     const found = findMeta(metadata, name);
     if (found === undefined || found.value === "false" || found.value === false) continue;
     const place = reading.places.of(metadata, found.key) || reading.places.of(map);
-    throw configError(place, `${found.key} is not supported yet; remove it`);
+    reading.fault(configError(place, `${found.key} is not supported yet; remove it`));
   }
 }
 
@@ -285,6 +302,12 @@ function secretsOf(environment: Environment, reading: Reading): Secrets {
     return auths;
   };
   return { all, one: (auth, place) => all(auth, place)[0] ?? auth };
+}
+
+function withPasswords(service: ServiceConfig, secrets: Secrets): ServiceConfig {
+  const result = withSecrets(service, secrets);
+  checkPasswords(result);
+  return result;
 }
 
 function withSecrets(service: ServiceConfig, secrets: Secrets): ServiceConfig {

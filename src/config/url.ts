@@ -5,7 +5,8 @@
  * `compat`).
  */
 import { configError } from "../errors.ts";
-import { maskUrl, strayAt } from "./mask.ts";
+import type { Reading } from "./document.ts";
+import { maskText, maskUrl, strayAt } from "./mask.ts";
 import type { Auth } from "./model.ts";
 import { parsePort } from "./net.ts";
 
@@ -25,11 +26,20 @@ export interface UrlOptions {
   /** `-L` or `-F`, for messages. */
   readonly option: string;
   readonly compat: boolean;
+  readonly showSecrets?: boolean;
+}
+
+export function urlOptions(option: string, reading: Reading): UrlOptions {
+  return { option, compat: reading.compat, showSecrets: reading.showSecrets };
 }
 
 const URL_CHARS_MAX = 65_536;
 
-export function urlError(options: UrlOptions, text: string, why: string): Error {
+/** `gosts` is what GOST says instead, with `compat`. */
+export function urlError(options: UrlOptions, text: string, why: string, gosts = ""): Error {
+  if (options.compat && gosts !== "") {
+    return configError("", options.showSecrets === true ? gosts : maskText(gosts));
+  }
   const shown = maskUrl(text);
   const clipped = shown.length > 200 ? shown.slice(0, 200) + "…" : shown;
   return configError("", `${options.option} ${JSON.stringify(clipped)}: ${why}`);
@@ -109,7 +119,11 @@ function decode(text: string, query: boolean, url: string, options: UrlOptions):
   const decoded = tryDecode(query ? text.replaceAll("+", " ") : text);
   if (decoded !== undefined) return decoded;
   const escape = /%(?![0-9a-f]{2}).{0,2}/i.exec(text)?.[0] ?? "%";
-  throw urlError(options, url, `${JSON.stringify(escape)} is no percent-escape; write % as %25`);
+  const why = `${JSON.stringify(escape)} is no percent-escape; write % as %25`;
+  // GOST cuts the host out before it reads the rest.
+  const parsed = options.option === "-L" ? url.replace(/^([^@]*@)[^/?]*/, "$1") : url;
+  const gosts = `parse ${JSON.stringify(parsed)}: invalid URL escape ${JSON.stringify(escape)}`;
+  throw urlError(options, url, why, gosts);
 }
 
 const RANGE_MAX = 4096;
@@ -140,6 +154,12 @@ export function expandPorts(text: string, url: string, options: UrlOptions): str
 export function portColon(text: string): number {
   const colon = text.lastIndexOf(":");
   return colon > text.lastIndexOf("]") ? colon : -1;
+}
+
+/** Where Go's decoder stops in what decodeAuth cannot read. */
+export function base64Fault(text: string): string {
+  const index = /[^A-Za-z0-9+/=]/.exec(text)?.index ?? text.length - (text.length % 4);
+  return `illegal base64 data at input byte ${index}`;
 }
 
 /** Go's base64 forms of `user[:password]` in `auth=`. */

@@ -98,7 +98,11 @@ for (const [args, says] of BAD) {
 }
 
 test("mistakes end the program with exit code 2 and one line", () => {
-  for (const args of [["tunga"], ["tungo", "--mtu", "5"], ["-Z"], ["check", "/no/file.yml"]]) {
+  const checked = tsgost("check", "/no/file.yml");
+  assert.is(checked.code, 2);
+  assert.match(checked.stderr, /^tsgost: [^\n]*\n$/);
+  assert.is(checked.stdout, "/no/file.yml: 1 error\n");
+  for (const args of [["tunga"], ["tungo", "--mtu", "5"], ["-Z"]]) {
     const { code, stdout, stderr } = tsgost(...args);
     assert.is(code, 2, stderr);
     assert.is(stdout, "");

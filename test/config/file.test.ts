@@ -162,7 +162,6 @@ test("missing files, folders and addresses of files are refused", () => {
     /-C \/nowhere\/gost\.yml: no such file/,
   );
   assert.match(refusal(() => start(["-C", "/"])).message, /is a directory/);
-  assert.match(refusal(() => start(["-C", "http://h.example/x"])).message, /not possible yet/);
   assert.match(refusal(() => start([], { HOME: "/nowhere" })).message, /nothing to do/);
 });
 

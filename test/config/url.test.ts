@@ -64,10 +64,10 @@ test("unknown schemes are refused with the nearest known one", () => {
 });
 
 test("what is not built is refused, not replaced", () => {
-  assert.match(refused("-L", "socks5://:1080"), /handler socks5 is not supported yet/);
+  assert.match(refused("-L", "ss://:1080"), /handler ss is not supported yet/);
   assert.match(refused("-L", "relay+quic://:1"), /listener quic is not supported yet/);
-  assert.match(refused("-L", ":8080"), /handler auto is not supported yet/);
-  assert.match(refusedNode("wss://h.example:443"), /connector http is not supported yet/);
+  assert.match(refused("-L", "sni://:8080"), /handler sni is not supported yet/);
+  assert.match(refusedNode("ssu://h.example:443"), /connector ssu is not supported yet/);
   assert.match(refusedNode("relay+kcp://h.example:443"), /dialer kcp is not supported yet/);
   assert.match(refused("-L", "tungo://:0?netns=x"), /netns is not supported yet/);
   assert.match(refused("-L", "tungo://:0?resolver=1.1.1.1"), /resolver is not supported yet/);

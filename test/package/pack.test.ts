@@ -57,7 +57,13 @@ test.before(async () => {
 test.after(() => rmSync(folder, { recursive: true }));
 
 test("it holds what it needs and no sources of tests", () => {
-  for (const name of ["dist/src/cli.js", "build/core.wasm", "package.json", "README.md"]) {
+  for (const name of [
+    "dist/src/cli.js",
+    "build/core.wasm",
+    "build/schema.json",
+    "package.json",
+    "README.md",
+  ]) {
     assert.ok(existsSync(join(installed, name)), `${name} is missing`);
   }
   for (const name of ["test", "assembly", "fixtures", "dist/test", "build/probe.wasm"]) {
