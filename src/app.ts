@@ -3,19 +3,20 @@
  * layers below it. Everything is built before anything is reported ready; a failure half-way takes
  * down what stands already.
  */
-import type { Chain } from "./chain/types.ts";
-import { buildChain, type ChainOptions } from "./chain/chain.ts";
 import type { LoopCheck } from "./chain/socket.ts";
 import type { Config, ServiceConfig } from "./config/model.ts";
 import { parseIp } from "./config/net.ts";
 import { mayLoop, planOf } from "./config/plan.ts";
 import { boundDevices } from "./config/start.ts";
 import { tungoOptions } from "./config/tungo.ts";
-import { configError, EXIT_OK, type TsgostError } from "./errors.ts";
+import { configError, defect, EXIT_OK, type TsgostError } from "./errors.ts";
 import { logger as log } from "./log.ts";
+import { Masks } from "./masks.ts";
+import { Registry } from "./registry.ts";
 import { ServiceLife } from "./serve/life.ts";
 import type { ServiceInfo } from "./serve/tungo/service.ts";
 import { loadNative } from "./sys/addon.ts";
+import type { LoopGuard } from "./sys/loop-guard.ts";
 import { ServiceManager } from "./sys/service-manager.ts";
 
 export interface RunOptions {
@@ -48,13 +49,17 @@ export async function run(config: Config, options: RunOptions): Promise<number> 
   const lives: ServiceLife[] = [];
   const end = untilSignal(options.signal);
   const manager = new ServiceManager(loadNative, log, process.env);
+  const shared = await sharedOf(config);
+  const { masks, loopTo } = shared;
+  const registry = new Registry(config, { log, loopTo, mask: masks.mask });
   let fatal: TsgostError | undefined;
   try {
     for (const service of config.services) {
-      const started = await startService(service, config, (error) => {
+      const onFatal = (error: TsgostError): void => {
         fatal = error;
         end.now();
-      });
+      };
+      const started = await startService(service, registry, shared, onFatal);
       running.push(started);
       const life = new ServiceLife(service, started.info, log);
       lives.push(life);
@@ -76,17 +81,64 @@ export async function run(config: Config, options: RunOptions): Promise<number> 
   return fatal.exitCode;
 }
 
+/** What all services of the process share, whatever configuration they are of. */
+interface Shared {
+  readonly masks: Masks;
+  readonly loopTo: LoopCheck;
+  /** Knows our own devices; undefined while no service has one. */
+  readonly guard: LoopGuard | undefined;
+}
+
+async function sharedOf(config: Config): Promise<Shared> {
+  const masks = new Masks();
+  if (!config.services.some(({ listener }) => listener.type === "tungo")) {
+    return { masks, guard: undefined, loopTo: () => undefined };
+  }
+  const { LoopGuard } = await import("./sys/loop-guard.ts");
+  const guard = new LoopGuard(loadNative());
+  const loopTo: LoopCheck = (address, mark) => {
+    const ip = parseIp(address);
+    if (ip === undefined) return undefined;
+    return guard.deviceTo(ip.bytes.subarray(0, ip.family === 4 ? 4 : 16), mark);
+  };
+  return { masks, guard, loopTo };
+}
+
+/** Starts a service, which holds the registry until it is closed. */
 async function startService(
   service: ServiceConfig,
-  config: Config,
+  registry: Registry,
+  shared: Shared,
   onFatal: (error: TsgostError) => void,
 ): Promise<Running> {
-  if (service.listener.type === "tungo") return startTungo(service, config, onFatal);
+  registry.hold();
+  try {
+    const running =
+      service.listener.type === "tungo"
+        ? await startTungo(service, registry, shared, onFatal)
+        : await startSockets(service, registry);
+    const close = running.close.bind(running);
+    running.close = async () => {
+      try {
+        await close();
+      } finally {
+        registry.release();
+      }
+    };
+    return running;
+  } catch (error) {
+    registry.release();
+    throw error;
+  }
+}
+
+async function startSockets(service: ServiceConfig, registry: Registry): Promise<Running> {
   const { startServer } = await import("./serve/server.ts");
-  const server = await startServer(service, config, {
+  const server = await startServer(service, registry.config, {
     log,
     signal: new AbortController().signal,
-    chainFor: (name) => chainFor(name, config, service.place),
+    router: registry.router(service),
+    authenticator: registry.authenticator(service),
   });
   return {
     info: { name: service.name, addresses: [server.address] },
@@ -94,31 +146,22 @@ async function startService(
   };
 }
 
-function chainFor(
-  name: string,
-  config: Config,
-  place: string,
-  own: Pick<ChainOptions, "mask" | "loopTo"> = {},
-): Chain {
-  const chain = config.chains.find((candidate) => candidate.name === name);
-  // Fail closed: a chain that is missing must never mean "direct".
-  if (chain === undefined) throw configError(place, `chain "${name}" does not exist`);
-  return buildChain(chain, { log: log.child({ chain: name }), ...own });
-}
-
 async function startTungo(
   service: ServiceConfig,
-  config: Config,
+  registry: Registry,
+  shared: Shared,
   onFatal: (error: TsgostError) => void,
 ): Promise<Running> {
   const { options: tungo } = tungoOptions(service);
   const { chain } = service.handler;
-  const [{ TungoService }, { LoopGuard }, { Poller }, { openTungoDevice }] = await Promise.all([
+  const [{ TungoService }, { Poller }, { openTungoDevice }] = await Promise.all([
     import("./serve/tungo/service.ts"),
-    import("./sys/loop-guard.ts"),
     import("./sys/poll.ts"),
     import("./serve/tungo/open.ts"),
   ]);
+  const { config } = registry;
+  const { guard, masks } = shared;
+  if (guard === undefined) throw defect("a tungo service without a guard against loops");
   const native = loadNative();
   for (const { name, place } of boundDevices(service, config)) {
     // Every dial would fail: better said before a device is made.
@@ -139,20 +182,15 @@ async function startTungo(
   }
   const poller = new Poller(native);
   const serviceLog = log.child({ service: service.name, handler: "tungo" });
-  const guard = new LoopGuard(native);
-  const loopTo: LoopCheck = (address, mark) => {
-    const ip = parseIp(address);
-    if (ip === undefined) return undefined;
-    return guard.deviceTo(ip.bytes.subarray(0, ip.family === 4 ? 4 : 16), mark);
-  };
   let onBack = (): void => undefined;
   const running = new TungoService({
     name: service.name,
     tungo,
-    makeChain:
-      chain === undefined
-        ? undefined
-        : (mask) => chainFor(chain, config, service.place, { mask, loopTo }),
+    router: registry.router(service, {
+      dialTimeoutMs: tungo.dialTimeoutMs,
+      local: { device: tungo.interface, mark: tungo.soMark },
+    }),
+    addMask: (buffer, mask) => masks.add(buffer, mask),
     native,
     poller,
     log: serviceLog,

@@ -41,6 +41,7 @@ const REASONS: Readonly<Record<string, Unreachable>> = {
   ENETUNREACH: "network-unreachable",
   ENETDOWN: "network-unreachable",
   EADDRNOTAVAIL: "network-unreachable",
+  ENODEV: "network-unreachable",
   EAFNOSUPPORT: "network-unreachable",
   ETIMEDOUT: "timeout",
   EACCES: "prohibited",

@@ -1,27 +1,53 @@
 /**
- * A hop: its nodes, their fail marks, and which one the next connection takes. Strategies as in
- * GOST: round (default), fifo, rand, hash. Fails closed: a hop whose nodes have all failed still
- * answers one of them (the one whose mark is oldest), because going on without it would go direct.
+ * A hop: its nodes, their fail marks, and which one the next connection takes.
+ *
+ * In this order: the hop's bypass (then the hop and all behind it are left out); each node's own
+ * bypass; with one candidate left, that one; of several, the ones that have not failed, the
+ * backups only if nothing else is left, and of these the strategy's choice.
+ *
+ * Strategies as in GOST: round (default), rand (by weight), fifo, hash. Fails closed: where all
+ * candidates have failed the one whose mark is oldest is tried, because going on without a node
+ * would go direct.
  */
+import { metaBool, metaDurationMs, metaInt } from "../config/metadata.ts";
 import type { HopConfig, NodeConfig } from "../config/model.ts";
-import { metaInt } from "../config/metadata.ts";
+import type { Bypass, BypassHit, Names } from "../types.ts";
 import { NodeMemory } from "./memory.ts";
+import { type Target, bypassHit } from "./rules.ts";
 
 const MAX_FAILS = 1;
 const FAIL_TIMEOUT_MS = 10_000;
 
-export class HopNode {
-  readonly config: NodeConfig;
-  readonly memory = new NodeMemory();
+/** Where time and dice come from, and what names of the configuration stand for. */
+export interface HopParts {
+  /** Milliseconds, rising. */
+  readonly now?: () => number;
+  /** From 0 to below 1. */
+  readonly random?: () => number;
+  /** The bypasses of these names, acting together; undefined for no names. */
+  readonly bypass?: (names: readonly string[] | undefined) => Bypass | undefined;
+  /** Hosts table and resolver of these names; undefined if neither is given. */
+  readonly names?: (resolver: string | undefined, hosts: string | undefined) => Names | undefined;
+}
+
+/** What a selector may look at. */
+export interface RouteRequest extends Target {
+  /** Who is asking, for `hash`; undefined: unknown, so dice decide. */
+  readonly hashKey?: string | undefined;
+}
+
+/** Failure counts as in GOST: so many failures, then out for a while. */
+export class FailMark {
   readonly #maxFails: number;
   readonly #failTimeoutMs: number;
+  readonly #now: () => number;
   #fails = 0;
   #failedAtMs = 0;
 
-  constructor(config: NodeConfig, maxFails: number, failTimeoutMs: number) {
-    this.config = config;
-    this.#maxFails = maxFails;
+  constructor(maxFails: number, failTimeoutMs: number, now: () => number) {
+    this.#maxFails = Math.max(1, maxFails);
     this.#failTimeoutMs = failTimeoutMs;
+    this.#now = now;
   }
 
   get failedAtMs(): number {
@@ -31,16 +57,150 @@ export class HopNode {
   /** Failed often enough and not long enough ago. */
   get isFailed(): boolean {
     if (this.#fails < this.#maxFails) return false;
-    return performance.now() - this.#failedAtMs < this.#failTimeoutMs;
+    return this.#now() - this.#failedAtMs < this.#failTimeoutMs;
   }
 
   markFailed(): void {
     this.#fails++;
-    this.#failedAtMs = performance.now();
+    this.#failedAtMs = this.#now();
   }
 
   markGood(): void {
     this.#fails = 0;
+  }
+}
+
+export class HopNode extends FailMark {
+  readonly config: NodeConfig;
+  readonly memory = new NodeMemory();
+  readonly bypass: Bypass | undefined;
+  /** For the node's own address; undefined: the system, or the node before. */
+  readonly names: Names | undefined;
+  readonly weight: number;
+  readonly isBackup: boolean;
+
+  constructor(config: NodeConfig, hop: HopConfig, parts: HopParts) {
+    const { selector } = hop;
+    const { metadata } = config;
+    super(
+      metaInt(metadata, "maxFails") || (selector?.maxFails ?? MAX_FAILS),
+      metaDurationMs(metadata, "failTimeout", 0) || (selector?.failTimeoutMs ?? FAIL_TIMEOUT_MS),
+      parts.now ?? now,
+    );
+    this.config = config;
+    this.bypass = parts.bypass?.(config.bypasses);
+    this.names = parts.names?.(config.resolver ?? hop.resolver, config.hosts ?? hop.hosts);
+    const weight = metaInt(metadata, "weight");
+    this.weight = weight > 0 ? weight : 1;
+    this.isBackup = metaBool(metadata, "backup");
+  }
+}
+
+/** What a hop says to a target: these nodes may be used, or it is left out and why. */
+export interface Candidates {
+  readonly nodes: readonly HopNode[];
+  /** Set: a bypass leaves the hop out. */
+  readonly skipped?: { readonly hit: BypassHit; readonly by: "hop" | "node" };
+}
+
+/** Whom a strategy chooses among: `mark` and `weight` of each. */
+interface Choosable {
+  readonly isFailed: boolean;
+  readonly failedAtMs: number;
+  readonly weight: number;
+  readonly isBackup: boolean;
+}
+
+/** One strategy with its counter. */
+export class Selector<T extends Choosable> {
+  readonly #strategy: string;
+  readonly #random: () => number;
+  #next = 0;
+
+  constructor(strategy: string | undefined, random: () => number = randomUnit) {
+    this.#strategy = (strategy ?? "round").toLowerCase();
+    this.#random = random;
+  }
+
+  /** undefined only if there is none at all. `peek`: the counter stays. */
+  select(all: readonly T[], hashKey: string | undefined, peek = false): T | undefined {
+    if (all.length <= 1) return all[0];
+    const usable = usableOf(all);
+    switch (this.#strategy) {
+      case "fifo":
+      case "ha":
+        return usable[0];
+      case "rand":
+      case "random":
+        return this.#byWeight(usable);
+      case "hash":
+        if (hashKey === undefined) return this.#byWeight(usable);
+        return usable[crc32(hashKey) % usable.length];
+      default: {
+        const turn = this.#next;
+        if (!peek) this.#next = (turn + 1) >>> 0;
+        return usable[turn % usable.length];
+      }
+    }
+  }
+
+  #byWeight(usable: readonly T[]): T | undefined {
+    let total = 0;
+    for (const one of usable) total += one.weight;
+    let left = this.#random() * total;
+    for (const one of usable) {
+      left -= one.weight;
+      if (left < 0) return one;
+    }
+    return usable.at(-1);
+  }
+}
+
+/** Those that have not failed, primaries before backups; else the one that failed longest ago. */
+function usableOf<T extends Choosable>(all: readonly T[]): readonly T[] {
+  const living = all.filter((one) => !one.isFailed);
+  if (living.length === 0) {
+    const [oldest] = [...all].sort((one, other) => one.failedAtMs - other.failedAtMs);
+    return oldest === undefined ? [] : [oldest];
+  }
+  const primaries = living.filter((one) => !one.isBackup);
+  return primaries.length > 0 ? primaries : living;
+}
+
+export class Hop {
+  readonly config: HopConfig;
+  readonly nodes: readonly HopNode[];
+  readonly #bypass: Bypass | undefined;
+  readonly #selector: Selector<HopNode>;
+  /** Whether the choice may depend on the destination. */
+  readonly hasRules: boolean;
+
+  constructor(config: HopConfig, parts: HopParts = {}) {
+    this.config = config;
+    this.#bypass = parts.bypass?.(config.bypasses);
+    this.#selector = new Selector(config.selector?.strategy, parts.random);
+    this.nodes = config.nodes.map((node) => new HopNode(node, config, parts));
+    this.hasRules =
+      this.#bypass !== undefined || this.nodes.some((node) => node.bypass !== undefined);
+  }
+
+  /** Who may serve the target. No nodes and not skipped: the connection must fail. */
+  candidates(target: Target): Candidates {
+    const own = bypassHit(this.#bypass, target);
+    if (own !== undefined) return { nodes: [], skipped: { hit: own, by: "hop" } };
+    let last: BypassHit | undefined;
+    const nodes = this.nodes.filter((node) => {
+      const hit = bypassHit(node.bypass, target);
+      last = hit ?? last;
+      return hit === undefined;
+    });
+    if (nodes.length > 0 || last === undefined) return { nodes };
+    return { nodes, skipped: { hit: last, by: "node" } };
+  }
+
+  /** One of the candidates; undefined only for none. */
+  choose(nodes: readonly HopNode[], request: RouteRequest, peek = false): HopNode | undefined {
+    return this.#selector.select(nodes, request.hashKey, peek);
   }
 }
 
@@ -54,42 +214,8 @@ function crc32(text: string): number {
   return ~crc >>> 0;
 }
 
-export class Hop {
-  readonly config: HopConfig;
-  readonly nodes: readonly HopNode[];
-  readonly #strategy: string;
-  #next = 0;
-
-  constructor(config: HopConfig) {
-    this.config = config;
-    const { selector } = config;
-    this.#strategy = (selector?.strategy ?? "round").toLowerCase();
-    this.nodes = config.nodes.map((node) => {
-      const maxFails = metaInt(node.metadata, "maxFails", selector?.maxFails ?? MAX_FAILS);
-      return new HopNode(node, Math.max(1, maxFails), selector?.failTimeoutMs ?? FAIL_TIMEOUT_MS);
-    });
-  }
-
-  /** The node for a connection to `key` (host:port); undefined only for a hop without nodes. */
-  select(key: string): HopNode | undefined {
-    const living = this.nodes.filter((node) => !node.isFailed);
-    if (living.length === 0) {
-      return [...this.nodes].sort((one, other) => one.failedAtMs - other.failedAtMs)[0];
-    }
-    switch (this.#strategy) {
-      case "fifo":
-      case "ha":
-        return living[0];
-      case "rand":
-      case "random":
-        return living[Math.floor(randomUnit() * living.length)];
-      case "hash":
-        return living[crc32(key) % living.length];
-      default:
-        this.#next = (this.#next + 1) >>> 0;
-        return living[(this.#next - 1) % living.length];
-    }
-  }
+function now(): number {
+  return performance.now();
 }
 
 function randomUnit(): number {

@@ -2,8 +2,12 @@
  * The first socket of a chain, and every socket a server opens towards a target: names resolved,
  * each address tried (RFC 8305's staggering), bound to a device, mark or local address where asked.
  *
- * Names go through the system's resolver (getaddrinfo), whose own packets are not bound to the
- * device: who routes everything into a TUN gives proxies as addresses, or excludes the resolver.
+ * A list of devices and addresses is tried in order, each with all addresses of the destination; an
+ * entry that does not exist fails, and `!` behind one ends the list there.
+ *
+ * Names that no table or resolver of ours knows go through the system's (getaddrinfo), whose own
+ * packets are not bound to the device: who routes everything into a TUN gives proxies as addresses,
+ * configures a resolver, or excludes the system's.
  */
 import { lookup } from "node:dns/promises";
 import { Socket, connect, isIP } from "node:net";
@@ -11,17 +15,26 @@ import { networkInterfaces } from "node:os";
 import { openBoundSocket } from "./bound-socket.ts";
 import { ChainError, type Party, abortError, asChainError } from "./errors.ts";
 import { joinHostPort } from "../config/net.ts";
+import { loadNative } from "../sys/addon.ts";
+import type { Names } from "../types.ts";
 
 /** Answers the name of our own device that a packet to `address` with this mark would enter. */
 export type LoopCheck = (address: string, mark: number | undefined) => string | undefined;
 
-export interface DialOptions {
+/** The way out of this machine. */
+export interface LocalEnd {
+  /** Device names or local addresses, comma-separated, tried in order; `!` ends the list. */
+  readonly device?: string | undefined;
+  /** SO_MARK. */
+  readonly mark?: number | undefined;
+}
+
+export interface DialOptions extends LocalEnd {
   /** IP text or a name; "" = this machine. */
   readonly host: string;
   readonly port: number;
-  /** Device names or local addresses, comma-separated, tried in order; `!` ends the list. */
-  readonly device?: string | undefined;
-  readonly mark?: number | undefined;
+  /** Asked before the system. */
+  readonly names?: Names | undefined;
   /** Names the own device that a socket without a device would enter; undefined: none. */
   readonly loopTo?: LoopCheck | undefined;
   readonly signal: AbortSignal;
@@ -34,7 +47,9 @@ const STAGGER_MS = 250;
 const ADDRESSES_MAX = 16;
 const NAME_BYTES_MAX = 253;
 const KEEPALIVE_MS = 60_000;
+const DEVICE_NAME = /^[^\s/:]{1,15}$/;
 
+/** One socket: where to, and by what. */
 export interface Way {
   readonly address: string;
   readonly port: number;
@@ -45,26 +60,85 @@ export interface Way {
 
 /** Connects; the socket allows half-open, has no delay, and is paused. Throws ChainError. */
 export async function dialTcp(options: DialOptions): Promise<Socket> {
-  const what = joinHostPort(options.host, options.port);
+  const { host, names, signal } = options;
+  const what = joinHostPort(host, options.port);
   try {
-    options.signal.throwIfAborted();
-    const addresses = await withSignal(resolveHost(options.host), options.signal);
-    const ways = waysTo(addresses, options);
-    for (const way of ways) refuseLoop(way, options);
-    const socket = await firstOf(ways, connectWay, options.signal);
+    signal.throwIfAborted();
+    const addresses = await withSignal(resolveHost(host, names, signal), signal);
+    const socket = await dialBy(localsOf(options.device), addresses, options);
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
     return socket;
   } catch (error) {
-    if (options.signal.aborted) throw abortError(options.signal, options.party, what);
+    if (signal.aborted) throw abortError(signal, options.party, what);
     throw asChainError(error, options.party, what);
   }
 }
 
-/** The addresses of a host, IPv4 and IPv6 as the system orders them. */
-export async function resolveHost(host: string): Promise<readonly string[]> {
+/** By each device or address of the list in turn; throws the first failure. */
+async function dialBy(
+  locals: readonly (string | undefined)[],
+  addresses: readonly string[],
+  options: DialOptions,
+): Promise<Socket> {
+  let failure: unknown;
+  for (const local of locals) {
+    try {
+      const ways = waysBy(local, addresses, options);
+      for (const way of ways) refuseLoop(way, options);
+      return await firstOf(ways, connectWay, options.signal);
+    } catch (error) {
+      failure ??= error;
+      if (options.signal.aborted) break;
+    }
+  }
+  throw failure;
+}
+
+/** All ways, in the order of the list; throws what is wrong with it if there is none. */
+export function waysTo(addresses: readonly string[], options: DialOptions): readonly Way[] {
+  let failure: unknown;
+  const ways: Way[] = [];
+  for (const local of localsOf(options.device)) {
+    try {
+      ways.push(...waysBy(local, addresses, options));
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  if (ways.length === 0) throw failure;
+  return ways;
+}
+
+/** The entries of an `interface` list up to one that ends it; undefined: the system chooses. */
+export function localsOf(list: string | undefined): readonly (string | undefined)[] {
+  const parts = (list ?? "").split(",").map((part) => part.trim());
+  const given = parts.filter((part) => part !== "" && part !== "!");
+  if (given.length === 0) return [undefined];
+  const strict = given.findIndex((part) => part.endsWith("!"));
+  const upTo = strict < 0 ? given : given.slice(0, strict + 1);
+  return upTo.map((part) => part.replace(/!$/, ""));
+}
+
+/** Throws if there is no device of that name. */
+export function demandDevice(name: string): void {
+  // One without addresses is not in networkInterfaces(): the kernel knows it all the same.
+  if (networkInterfaces()[name] !== undefined) return;
+  if (DEVICE_NAME.test(name) && loadNative().ifIndex(name) > 0) return;
+  const error = new Error(`there is no network device ${JSON.stringify(name)} (ENODEV)`);
+  throw Object.assign(error, { code: "ENODEV" });
+}
+
+/** The addresses of a host: what `names` say, else IPv4 and IPv6 as the system orders them. */
+export async function resolveHost(
+  host: string,
+  names?: Names,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
   if (host === "") return ["127.0.0.1", "::1"];
   if (isIP(host) !== 0) return [host];
+  const own = await names?.resolve(host, signal ?? new AbortController().signal);
+  if (own !== undefined) return own.slice(0, ADDRESSES_MAX);
   if (host.length > NAME_BYTES_MAX || /[\s\0/\\]/.test(host)) {
     const error = new Error("not a host name");
     throw Object.assign(error, { code: "ENOTFOUND" });
@@ -96,55 +170,30 @@ export function refuseLoop({ address, device, mark }: Way, { loopTo, party }: Di
   throw new ChainError(message, { reason: "prohibited", party });
 }
 
-/** Each address by each local end that fits it. */
-export function waysTo(addresses: readonly string[], options: DialOptions): readonly Way[] {
-  const { port, mark } = options;
-  const locals = (options.device ?? "").split(",").filter((part) => part.trim() !== "");
-  if (locals.length === 0) {
-    return addresses.map((address) => ({
-      address,
-      port,
-      mark,
-      local: undefined,
-      device: undefined,
-    }));
+/** Each address by one device or local address; addresses of another family do not fit. */
+function waysBy(
+  local: string | undefined,
+  addresses: readonly string[],
+  { port, mark, party }: DialOptions,
+): readonly Way[] {
+  if (local !== undefined && isIP(local) === 0) {
+    demandDevice(local);
+    // A device cannot reach this machine's own addresses; they need no way out either.
+    return addresses.map((address) => {
+      const device = isLocal(address) ? undefined : local;
+      return { address, port, mark, local: undefined, device };
+    });
   }
-  const ways: Way[] = [];
-  for (const part of locals) {
-    const name = part.trim().replace(/!$/, "");
-    for (const address of addresses) {
-      const way = wayBy(name, address, options);
-      if (way !== undefined) ways.push(way);
-    }
-    if (part.trim().endsWith("!")) break;
+  const fitting = addresses.filter((one) => local === undefined || isIP(one) === isIP(local));
+  if (fitting.length === 0) {
+    const message = `no address of the destination fits interface ${local ?? ""}`;
+    throw new ChainError(message, { reason: "network-unreachable", party });
   }
-  if (ways.length === 0) {
-    const message = `no address of the destination fits interface ${options.device ?? ""}`;
-    throw new ChainError(message, { reason: "network-unreachable", party: options.party });
-  }
-  return ways;
-}
-
-function wayBy(name: string, address: string, options: DialOptions): Way | undefined {
-  const { port, mark } = options;
-  const family = isIP(name);
-  if (family !== 0) {
-    if (family !== isIP(address)) return undefined;
-    return { address, port, mark, local: name, device: undefined };
-  }
-  if (networkInterfaces()[name] === undefined && !isLikelyDevice(name)) return undefined;
-  // A device cannot reach this machine's own addresses; they need no way out either.
-  const device = isLocal(address) ? undefined : name;
-  return { address, port, mark, local: undefined, device };
-}
-
-/** A device without addresses is not in networkInterfaces(): let the kernel judge. */
-function isLikelyDevice(name: string): boolean {
-  return /^[^\s/:]{1,15}$/.test(name);
+  return fitting.map((address) => ({ address, port, mark, local, device: undefined }));
 }
 
 /** Loopback, link-local and multicast: not global unicast. */
-function isLocal(address: string): boolean {
+export function isLocal(address: string): boolean {
   return /^(127\.|169\.254\.|22[4-9]\.|23\d\.|::1$|fe[89ab]|ff)/i.test(address);
 }
 

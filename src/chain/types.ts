@@ -83,9 +83,16 @@ export interface DialContext {
 /** One way out: a list of hops (empty = none configured, never a chain that lost its nodes). */
 export interface Chain {
   readonly name: string;
-  /** Resolves when the destination is truly connected, or its grace time passed (relay.md, 11). */
+  /**
+   * Resolves when the destination is truly connected, or its grace time passed (relay.md, 11).
+   * Where a bypass of the first hop says so, it is dialled from here, by the system's choice of
+   * device: who has a device of its own uses a Router.
+   */
   connect(destination: Endpoint, context: DialContext): Promise<UpStream>;
-  /** A carrier for one UDP mapping, endpoint-independent where the last node can do it. */
+  /**
+   * A carrier for one UDP mapping, endpoint-independent where the last node can do it. Rules that
+   * look at destinations need a Router.
+   */
   datagrams(context: DialContext): Promise<UpDatagrams>;
   /** One line a node, for --dry-run. */
   describe(): readonly string[];
@@ -95,6 +102,8 @@ export interface Chain {
 export interface RouteContext extends DialContext {
   /** IP text of the client's end, for selectors by hash. */
   readonly clientIp?: string;
+  /** IP text of our end that the client reached, for `interface=auto`. */
+  readonly localIp?: string;
   /** The user that the client gave, once accepted. */
   readonly user?: string;
   /** Names that are known for a destination given as IP; rules see them too. */

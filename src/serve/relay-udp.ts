@@ -11,20 +11,21 @@ import { isIP } from "node:net";
 import { asChainError } from "../chain/errors.ts";
 import { openDirectDatagrams, openUdp } from "../chain/direct-datagrams.ts";
 import { resolveHost } from "../chain/socket.ts";
-import type { Chain, Endpoint, Transport, UpDatagrams } from "../chain/types.ts";
+import type { RouteContext, Router, Endpoint, Transport, UpDatagrams } from "../chain/types.ts";
 import { joinHostPort } from "../config/net.ts";
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { DatagramReader, encodeDatagram } from "../proto/relay-udp.ts";
 import { STATUS_OK, encodeReply } from "../proto/relay.ts";
-import { carryDatagrams, serveFrames } from "./datagram-session.ts";
+import { type SessionLimits, carryDatagrams, serveFrames } from "./datagram-session.ts";
 
 export interface UdpSettings {
   readonly log: Logger;
   readonly idleMs: number;
-  readonly refuses?: ((network: "tcp" | "udp", host: string, port: number) => boolean) | undefined;
+  readonly router: Router;
   readonly local: { readonly device?: string; readonly mark?: number };
-  readonly chain: Chain | undefined;
+  /** The router has a chain: its carrier takes the place of sockets. */
+  readonly isChained: boolean;
 }
 
 /** In the socket, not yet sent; beyond it datagrams are dropped. */
@@ -42,18 +43,17 @@ export async function serveUdpConnect(
   transport: Transport,
   target: Endpoint,
   settings: UdpSettings,
-  signal: AbortSignal,
+  route: RouteContext,
 ): Promise<void> {
-  const carrier =
-    settings.chain === undefined
-      ? await openConnected(target, settings)
-      : await settings.chain.datagrams({ signal });
+  const carrier = settings.isChained
+    ? await settings.router.datagrams(route)
+    : await openConnected(target, settings);
   transport.write([encodeReply({ status: STATUS_OK })], noop);
   const reader = new DatagramReader();
   await carryDatagrams({
     transport,
     carrier,
-    limits: { idleMs: settings.idleMs, signal, refuses: settings.refuses },
+    limits: limitsOf(settings, route),
     push: (chunk, send) => {
       reader.push(chunk, (payload) => {
         send(payload, target);
@@ -68,13 +68,13 @@ export async function serveAssociation(
   transport: Transport,
   address: Endpoint,
   settings: UdpSettings,
-  signal: AbortSignal,
+  route: RouteContext,
 ): Promise<void> {
   const isPlain = settings.local.device === undefined && settings.local.mark === undefined;
   let carrier: UpDatagrams;
   let bound: Endpoint = { host: "0.0.0.0", port: 0 };
-  if (settings.chain !== undefined) {
-    carrier = await settings.chain.datagrams({ signal });
+  if (settings.isChained) {
+    carrier = await settings.router.datagrams(route);
   } else if (isPlain) {
     const opened = await AssociationSocket.open(address, settings.log);
     carrier = opened;
@@ -83,11 +83,17 @@ export async function serveAssociation(
     carrier = openDirectDatagrams(settings.local);
   }
   transport.write([encodeReply({ status: STATUS_OK, address: bound })], noop);
-  await serveFrames(transport, carrier, {
-    idleMs: settings.idleMs,
-    signal,
-    refuses: settings.refuses,
-  });
+  await serveFrames(transport, carrier, limitsOf(settings, route));
+}
+
+/** The router's own carrier applies the service's rules, sockets of ours do not. */
+function limitsOf(
+  { idleMs, router, isChained }: UdpSettings,
+  { signal }: RouteContext,
+): SessionLimits {
+  const refuses = (network: "tcp" | "udp", host: string, port: number): boolean =>
+    router.refuses(network, { host, port }) !== undefined;
+  return { idleMs, signal, ...(isChained ? {} : { refuses }) };
 }
 
 /** A socket connected to one destination: the kernel filters what comes from elsewhere. */

@@ -9,14 +9,11 @@
  * ends it) -> OK -> pipe until both ends are closed.
  */
 import { asChainError } from "../chain/errors.ts";
-import { SocketStream } from "../chain/socket-stream.ts";
-import { dialTcp } from "../chain/socket.ts";
-import type { Chain, Endpoint, Transport, Unreachable, UpStream } from "../chain/types.ts";
+import type { Endpoint, Transport, Unreachable, RouteContext } from "../chain/types.ts";
 import { metaBool, metaDurationMs, metaInt, metaString } from "../config/metadata.ts";
 import type { ServiceConfig } from "../config/model.ts";
 import { joinHostPort, parseHostPort } from "../config/net.ts";
 import { configError } from "../errors.ts";
-import type { Logger } from "../log.ts";
 import {
   CAUSE_HOST_UNREACHABLE,
   CAUSE_NETWORK_UNREACHABLE,
@@ -43,25 +40,14 @@ import {
   encodeReply,
   parseRequest,
 } from "../proto/relay.ts";
-import type { Accepted } from "./handler.ts";
-import { type Authenticator, authenticatorOf } from "./relay-auth.ts";
+import type { Accepted, HandlerContext } from "./handler.ts";
 import { pipe } from "./relay-pipe.ts";
-import { ClientGone, SessionHandler, dialWhileOpen, sayAndClose } from "./session.ts";
+import { ClientGone, SessionHandler, dialWhileOpen, ipOf, sayAndClose } from "./session.ts";
 import { type UdpSettings, serveAssociation, serveUdpConnect } from "./relay-udp.ts";
 
-/** Is this destination refused? `network` is "tcp" or "udp". */
-export type Refuses = (network: "tcp" | "udp", host: string, port: number) => boolean;
-
-export interface RelayContext {
-  readonly log: Logger;
-  /** The chain that targets are dialled through; undefined = from here. */
-  readonly chain: Chain | undefined;
-  readonly isLoopback: boolean;
-  readonly refuses?: Refuses | undefined;
-}
-
 const READ_MS = 15_000;
-const DIAL_MS = 15_000;
+/** The router has deadlines of its own. */
+const DIAL_MS = 0x7fff_ffff;
 const UDP_IDLE_MS = 300_000;
 
 const noop = (): void => undefined;
@@ -86,33 +72,37 @@ class Refusal extends Error {
   }
 }
 
+/** A client that may use the service, and what it asks for. */
+interface Client {
+  readonly transport: Transport;
+  readonly request: RelayRequest;
+  readonly route: RouteContext;
+}
+
 export class RelayHandler extends SessionHandler {
   readonly #service: ServiceConfig;
-  readonly #context: RelayContext;
-  readonly #authenticate: Authenticator | undefined;
+  readonly #context: HandlerContext;
   readonly #readMs: number;
-  readonly #dialMs: number;
   readonly #mayBind: boolean;
   readonly #udp: UdpSettings;
   #nextTarget = 0;
 
-  constructor(service: ServiceConfig, context: RelayContext) {
+  constructor(service: ServiceConfig, context: HandlerContext) {
     super();
     this.#service = service;
     this.#context = context;
-    this.#authenticate = authenticatorOf(service);
-    const { metadata } = service.handler;
+    const { handler } = service;
+    const { metadata } = handler;
     const readMs = metaDurationMs(metadata, "readTimeout", READ_MS);
     this.#readMs = readMs > 0 ? readMs : READ_MS;
-    this.#dialMs = Math.max(1, metaDurationMs(service.metadata, "dialTimeout", DIAL_MS));
     const hasBind = metaBool(metadata, "bind", false);
-    this.#mayBind = hasBind || this.#authenticate !== undefined || context.isLoopback;
+    this.#mayBind = hasBind || context.authenticator !== undefined || context.isLoopback;
     this.#udp = {
       log: context.log,
       idleMs: metaDurationMs(metadata, ["udp.timeout", "udpTimeout"], UDP_IDLE_MS),
-      refuses: context.refuses,
+      router: context.router,
       local: this.#localEnd(),
-      chain: context.chain,
+      isChained: handler.chain !== undefined || handler.chainGroup !== undefined,
     };
     for (const node of service.forwarder?.nodes ?? []) {
       if (parseHostPort(node.addr) === undefined) {
@@ -124,7 +114,7 @@ export class RelayHandler extends SessionHandler {
 
   /** An open proxy is nearly always a mistake. */
   #warnOpen(): void {
-    if (this.#authenticate !== undefined || this.#context.isLoopback) return;
+    if (this.#context.authenticator !== undefined || this.#context.isLoopback) return;
     if ((this.#service.forwarder?.nodes.length ?? 0) > 0) return;
     this.#context.log.warn(
       `${this.#service.addr}: relay without authentication: everybody who reaches this address ` +
@@ -139,8 +129,36 @@ export class RelayHandler extends SessionHandler {
     return { ...(device === "" ? {} : { device }), ...(mark > 0 ? { mark } : {}) };
   }
 
-  protected override async serve({ transport }: Accepted): Promise<void> {
-    await this.#serve(transport);
+  protected override async serve(accepted: Accepted): Promise<void> {
+    const { transport } = accepted;
+    const request = await readRequest(transport, this.#readMs);
+    const { authenticator } = this.#context;
+    const clientIp = ipOf(accepted.peer);
+    if (authenticator !== undefined && !authenticator.accepts(request.auth, clientIp)) {
+      throw new Refusal("authentication failed", { status: STATUS_UNAUTHORIZED });
+    }
+    const user = authenticator === undefined ? undefined : request.auth?.username;
+    const from: Client = {
+      transport,
+      request,
+      route: {
+        signal: this.stopped,
+        clientIp,
+        localIp: ipOf(accepted.local),
+        ...(user === undefined ? {} : { user }),
+      },
+    };
+    const targets = this.#service.forwarder?.nodes ?? [];
+    if (targets.length > 0) {
+      const node = targets[this.#nextTarget++ % targets.length];
+      await this.#connect(from, parseHostPort(node?.addr ?? ""));
+    } else if (request.command === CMD_CONNECT) {
+      await this.#connect(from, request.addresses.at(-1));
+    } else if (request.command === CMD_BIND) {
+      await this.#bind(from);
+    } else {
+      throw new Refusal(`command ${request.command}`, { status: STATUS_BAD_REQUEST });
+    }
   }
 
   /** Answers and closes, so that the client can read the answer. */
@@ -157,39 +175,19 @@ export class RelayHandler extends SessionHandler {
     sayAndClose(transport, reply === undefined ? undefined : encodeReply(reply));
   }
 
-  async #serve(transport: Transport): Promise<void> {
-    const request = await readRequest(transport, this.#readMs);
-    if (this.#authenticate !== undefined && !this.#authenticate(request.auth)) {
-      throw new Refusal("authentication failed", { status: STATUS_UNAUTHORIZED });
-    }
-    const targets = this.#service.forwarder?.nodes ?? [];
-    if (targets.length > 0) {
-      const node = targets[this.#nextTarget++ % targets.length];
-      await this.#connect(transport, request, parseHostPort(node?.addr ?? ""));
-    } else if (request.command === CMD_CONNECT) {
-      await this.#connect(transport, request, request.addresses.at(-1));
-    } else if (request.command === CMD_BIND) {
-      await this.#bind(transport, request);
-    } else {
-      throw new Refusal(`command ${request.command}`, { status: STATUS_BAD_REQUEST });
-    }
-  }
-
-  async #connect(
-    transport: Transport,
-    request: RelayRequest,
-    target: Endpoint | undefined,
-  ): Promise<void> {
+  async #connect(from: Client, target: Endpoint | undefined): Promise<void> {
+    const { transport, request, route } = from;
     if (target === undefined) {
       throw new Refusal("no address", { status: STATUS_BAD_REQUEST });
     }
     const what = joinHostPort(target.host, target.port);
     const network = request.udp ? "udp" : "tcp";
-    if (this.#context.refuses?.(network, target.host, target.port) === true) {
+    const { router } = this.#context;
+    if (router.refuses(network, target) !== undefined) {
       throw new Refusal(`${what} is bypassed`, { status: STATUS_FORBIDDEN });
     }
     if (request.udp) {
-      await serveUdpConnect(transport, target, this.#udp, this.stopped);
+      await serveUdpConnect(transport, target, this.#udp, route);
       return;
     }
     if (isUnsupported(request.network)) {
@@ -197,21 +195,14 @@ export class RelayHandler extends SessionHandler {
     }
     const { stream, hasEnded } = await dialWhileOpen(
       transport,
-      { ms: this.#dialMs, outer: this.stopped },
-      (signal) => this.#dialTarget(target, signal),
+      { ms: DIAL_MS, outer: this.stopped },
+      (signal) => router.connect(target, { ...route, signal }),
     );
     transport.write([encodeReply({ status: STATUS_OK })], noop);
     await pipe(transport, stream, hasEnded);
   }
 
-  async #dialTarget(target: Endpoint, signal: AbortSignal): Promise<UpStream> {
-    const { chain } = this.#context;
-    if (chain !== undefined) return chain.connect(target, { signal, timeoutMs: this.#dialMs });
-    const local = this.#localEnd();
-    return new SocketStream(await dialTcp({ ...target, ...local, signal, party: "destination" }));
-  }
-
-  async #bind(transport: Transport, request: RelayRequest): Promise<void> {
+  async #bind({ transport, request, route }: Client): Promise<void> {
     const isUdp = request.udp;
     if (!isUdp && isUnsupported(request.network)) {
       throw new Refusal("unsupported network", { status: STATUS_BAD_REQUEST });
@@ -220,7 +211,7 @@ export class RelayHandler extends SessionHandler {
       throw new Refusal("BIND is off", { status: STATUS_FORBIDDEN });
     }
     const address = request.addresses.at(-1) ?? { host: "", port: 0 };
-    await serveAssociation(transport, address, this.#udp, this.stopped);
+    await serveAssociation(transport, address, this.#udp, route);
   }
 }
 

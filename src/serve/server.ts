@@ -1,19 +1,21 @@
 /** Starts a proxy service: one of the socket listeners with a handler. Called by app.ts. */
-import type { Chain } from "../chain/types.ts";
+import type { Router } from "../chain/types.ts";
 import type { Config, ServiceConfig } from "../config/model.ts";
 import { configError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import type { Authenticator } from "../types.ts";
 import type { Accepted, Handler } from "./handler.ts";
+import { handlerTypes, loadHandler } from "./handlers.ts";
 import { listen } from "./listen.ts";
-import { type Refuses, RelayHandler } from "./relay.ts";
 
 export interface ServerContext {
   readonly log: Logger;
   /** Aborting it closes the service. */
   readonly signal: AbortSignal;
-  /** The chain of that name; undefined if there is none (a configuration error here). */
-  chainFor(name: string): Chain | undefined;
-  readonly refuses?: Refuses;
+  /** The service's way out; the service closes it. */
+  readonly router: Router;
+  /** undefined: everybody may. */
+  readonly authenticator: Authenticator | undefined;
 }
 
 export interface RunningServer {
@@ -23,8 +25,6 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
-export const HANDLER_TYPES = ["relay"] as const;
-
 /** Throws a configuration error, or TSGOST_ERR_LISTEN. */
 export async function startServer(
   service: ServiceConfig,
@@ -32,31 +32,24 @@ export async function startServer(
   context: ServerContext,
 ): Promise<RunningServer> {
   const { handler, place } = service;
-  if (!HANDLER_TYPES.some((known) => known === handler.type)) {
-    const known = HANDLER_TYPES.join(", ");
+  const { router, authenticator } = context;
+  const makeHandler = await loadHandler(handler.type);
+  if (makeHandler === undefined) {
+    const known = handlerTypes().join(", ");
     throw configError(place, `handler "${handler.type}" is unknown (known: ${known})`);
   }
   const log = context.log.child({ service: service.name, handler: handler.type });
-  let relay: Handler | undefined;
+  let handling: Handler | undefined;
   const accept = (accepted: Accepted): void => {
-    relay?.handle(accepted);
+    if (handling === undefined) accepted.transport.reset();
+    else handling.handle(accepted);
   };
-  let chain: Chain | undefined;
-  if (handler.chain !== undefined && handler.chain !== "") {
-    chain = context.chainFor(handler.chain);
-    // Fails closed: a missing chain must not mean "direct".
-    if (chain === undefined) throw configError(place, `chain "${handler.chain}" does not exist`);
-  }
   const listener = await listen(service, config, { log, accept });
-  let serving: RelayHandler;
+  let serving: Handler;
   try {
-    serving = new RelayHandler(service, {
-      log,
-      chain,
-      isLoopback: listener.isLoopback,
-      refuses: context.refuses,
-    });
-    relay = serving;
+    const { isLoopback } = listener;
+    serving = makeHandler(service, { log, router, authenticator, isLoopback });
+    handling = serving;
   } catch (error) {
     await listener.close();
     throw error;
@@ -65,7 +58,7 @@ export async function startServer(
     context.signal.removeEventListener("abort", onAbort);
     await listener.close();
     serving.close();
-    chain?.close();
+    router.close();
   };
   const onAbort = (): void => {
     void close();

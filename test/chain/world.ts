@@ -1,7 +1,9 @@
 /** Servers, targets and chains on loopback, for the tests of chain and serve. */
 import { type AddressInfo, type Server, type Socket, createServer } from "node:net";
-import { buildChain } from "../../src/chain/chain.ts";
-import type { Chain, UpStream } from "../../src/chain/types.ts";
+import { type HopChain, buildChain } from "../../src/chain/chain.ts";
+import { ChainGroup, Member } from "../../src/chain/group.ts";
+import { ServiceRouter } from "../../src/chain/router.ts";
+import type { UpStream } from "../../src/chain/types.ts";
 import type {
   Config,
   ListenerConfig,
@@ -11,7 +13,9 @@ import type {
   TlsConfig,
 } from "../../src/config/model.ts";
 import { type Logger, createLogger } from "../../src/log.ts";
+import { authenticatorOf } from "../../src/serve/relay-auth.ts";
 import { type RunningServer, startServer } from "../../src/serve/server.ts";
+import type { Authenticator, Bypass } from "../../src/types.ts";
 import { generateCertificate } from "../../src/serve/cert.ts";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -128,15 +132,37 @@ export const emptyConfig: Config = {
 export interface StartParts extends ServiceParts {
   readonly log?: Logger;
   readonly refuses?: (network: "tcp" | "udp", host: string, port: number) => boolean;
-  readonly chains?: Readonly<Record<string, Chain>>;
+  /** What `chain` leads to. */
+  readonly through?: HopChain;
 }
 
-export function startRelay(parts: StartParts): Promise<RunningServer> {
-  return startServer(serviceOf(parts), emptyConfig, {
-    log: parts.log ?? quiet,
+/** A bypass of one rule. */
+export function bypassOf(refuses: StartParts["refuses"]): Bypass | undefined {
+  if (refuses === undefined) return undefined;
+  const hit = { bypass: "bypass-0", rule: "rule" };
+  return { match: (...target) => (refuses(...target) ? hit : undefined) };
+}
+
+/** The authenticator of `auth`. */
+export function authenticatorFor(service: ServiceConfig): Authenticator | undefined {
+  const accepts = authenticatorOf(service);
+  return accepts === undefined ? undefined : { accepts: (given) => accepts(given) };
+}
+
+export async function startRelay(parts: StartParts): Promise<RunningServer> {
+  const service = serviceOf({ ...parts, ...(parts.through === undefined ? {} : { chain: "up" }) });
+  const { log = quiet, through } = parts;
+  return startServer(service, emptyConfig, {
+    log,
     signal: new AbortController().signal,
-    chainFor: (name) => parts.chains?.[name],
-    ...(parts.refuses === undefined ? {} : { refuses: parts.refuses }),
+    authenticator: authenticatorFor(service),
+    router: new ServiceRouter({
+      log,
+      dialTimeoutMs: 15_000,
+      local: {},
+      bypass: bypassOf(parts.refuses),
+      chains: through === undefined ? undefined : new ChainGroup([new Member(through)]),
+    }),
   });
 }
 
@@ -171,7 +197,7 @@ export function nodeOf(parts: NodeParts, name = "node-0"): NodeConfig {
 }
 
 /** A chain of one node a hop. */
-export function chainOf(nodes: readonly NodeParts[], log: Logger = quiet): Chain {
+export function chainOf(nodes: readonly NodeParts[], log: Logger = quiet): HopChain {
   const hops = nodes.map((parts, index) => ({
     name: `hop-${index}`,
     nodes: [nodeOf(parts, `node-${index}`)],

@@ -44,6 +44,8 @@ export const HOST_LAYERS: Readonly<Record<string, number>> = {
   "src/serve/": 3,
   "src/tunnel/": 3,
   "src/dns/": 3,
+  "src/masks.ts": 4,
+  "src/registry.ts": 4,
   "src/app.ts": 4,
   "src/commands/": 5,
   "src/cli.ts": 6,

@@ -1,7 +1,7 @@
 /** A flow through a chain: what the end of its stream means for the client. */
 import * as assert from "uvu/assert";
 import * as abi from "../../assembly/abi.ts";
-import type { Chain, StreamHandler, UpStream } from "../../src/chain/types.ts";
+import type { Router, StreamHandler, UpStream } from "../../src/chain/types.ts";
 import type { FlowFacts } from "../../src/core/flow.ts";
 import type { Pump } from "../../src/core/pump.ts";
 import { ChainedFlow } from "../../src/serve/tungo/chained.ts";
@@ -53,11 +53,8 @@ class Scene {
       reset: () => void this.calls.push("stream reset"),
       destroy: () => void this.calls.push("stream destroy"),
     };
-    const chain = { connect: () => Promise.resolve(stream) } as unknown as Chain;
-    this.flow = new ChainedFlow(
-      { chain, pump, dialTimeoutMs: 1000, dialFailed: () => undefined },
-      FACTS,
-    );
+    const router = { connect: () => Promise.resolve(stream) } as unknown as Router;
+    this.flow = new ChainedFlow({ router, pump, dialFailed: () => undefined }, FACTS);
   }
 
   async connected(): Promise<StreamHandler> {

@@ -222,8 +222,7 @@ test("datagrams go through a direct node and through a server behind a chain", a
   await eventually(() => collector.got.length === 1);
   carrier.close();
   const inner = await startRelay({});
-  const chains = { up: chainOf([{ addr: inner.address }]) };
-  await withCarrier({ chain: "up", chains }, {}, async (through, seen) => {
+  await withCarrier({ through: chainOf([{ addr: inner.address }]) }, {}, async (through, seen) => {
     through.send(Buffer.from("t"), to(one));
     await eventually(() => seen.got.length === 1);
   });

@@ -4,11 +4,14 @@ import { once } from "node:events";
 import { type Socket, connect } from "node:net";
 import * as assert from "uvu/assert";
 import { listen } from "../../src/serve/listen.ts";
+import { ServiceRouter } from "../../src/chain/router.ts";
 import { RelayHandler } from "../../src/serve/relay.ts";
 import { type Ports, type Replay, matches, turnsOf, vectorsOf, wsText } from "../chain/vectors.ts";
 import {
   type ServiceParts,
   Target,
+  authenticatorFor,
+  bypassOf,
   echoTarget,
   emptyConfig,
   pauseMs,
@@ -91,9 +94,14 @@ async function serve(vector: Replay): Promise<{ port: number; close(): Promise<v
   const service = serviceOf(parts);
   const handler = new RelayHandler(service, {
     log: quiet,
-    chain: undefined,
     isLoopback: false,
-    refuses: refuser(bypass),
+    authenticator: authenticatorFor(service),
+    router: new ServiceRouter({
+      log: quiet,
+      dialTimeoutMs: 15_000,
+      local: {},
+      bypass: bypassOf(refuser(bypass)),
+    }),
   });
   const listener = await listen(service, emptyConfig, {
     log: quiet,

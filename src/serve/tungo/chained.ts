@@ -4,7 +4,7 @@
  * it; data from the far end is copied once, into the core's send blocks.
  */
 import * as abi from "../../../assembly/abi.ts";
-import type { Chain, Endpoint, Unreachable, UpDatagrams, UpStream } from "../../chain/types.ts";
+import type { Endpoint, Router, Unreachable, UpDatagrams, UpStream } from "../../chain/types.ts";
 import type { Core } from "../../core/core.ts";
 import type { FlowCarrier, FlowFacts, MappingCarrier } from "../../core/flow.ts";
 import type { Pump } from "../../core/pump.ts";
@@ -13,10 +13,8 @@ import { rejectForReason } from "./errno.ts";
 import { addressText } from "../../core/core.ts";
 
 export interface ChainContext {
-  readonly chain: Chain;
+  readonly router: Router;
   readonly pump: Pump;
-  /** For everything until a destination is connected. */
-  readonly dialTimeoutMs: number;
   /** A flow could not be connected: for the log. */
   dialFailed(flow: FlowFacts, error: unknown): void;
 }
@@ -49,8 +47,8 @@ export class ChainedFlow implements FlowCarrier {
     this.#core = context.pump.core;
     this.#handle = flow.handle;
     const destination = { host: flow.localHost, port: flow.localPort };
-    const dial = { signal: this.#dial.signal, timeoutMs: context.dialTimeoutMs };
-    context.chain.connect(destination, dial).then(
+    const dial = { signal: this.#dial.signal, clientIp: flow.remoteHost };
+    context.router.connect(destination, dial).then(
       (stream) => this.#connected(stream),
       (error: unknown) => {
         if (this.#closed) return;
@@ -203,8 +201,8 @@ export class ChainedMapping implements MappingCarrier {
     this.#core = context.pump.core;
     this.#handle = flow.handle;
     this.#family = flow.family;
-    const dial = { signal: this.#dial.signal, timeoutMs: context.dialTimeoutMs };
-    context.chain.datagrams(dial).then(
+    const dial = { signal: this.#dial.signal, clientIp: flow.remoteHost };
+    context.router.datagrams(dial).then(
       (carrier) => this.#connected(carrier),
       (error: unknown) => {
         if (this.#closed) return;

@@ -7,14 +7,14 @@
  * flows and takes the device away; its addresses and routes go with it.
  */
 import * as abi from "../../../assembly/abi.ts";
-import type { Chain } from "../../chain/types.ts";
+import type { ServiceRouter } from "../../chain/router.ts";
 import { formatCidr } from "../../config/net.ts";
 import type { TungoOptions } from "../../config/tungo.ts";
 import { endpointText, type FlowFacts, type FlowRouter } from "../../core/flow.ts";
 import { loadCore } from "../../core/load.ts";
 import { Pump } from "../../core/pump.ts";
 import { defect, messageOf, TsgostError } from "../../errors.ts";
-import { xorMask, type MaskFunction } from "../../proto/ws.ts";
+import type { MaskFunction } from "../../proto/ws.ts";
 import { ONCE_PER_MS, type Logger } from "../../log.ts";
 import type { Native } from "../../sys/native.ts";
 import type { LoopGuard } from "../../sys/loop-guard.ts";
@@ -32,8 +32,10 @@ export type DeviceMaker = (again: boolean) => Device;
 export interface TungoServiceOptions {
   readonly name: string;
   readonly tungo: TungoOptions;
-  /** Builds the chain, given how to mask bytes in the core's memory; undefined: dial directly. */
-  readonly makeChain: ((mask: MaskFunction) => Chain) | undefined;
+  /** The service's rules and chain; it closes it. */
+  readonly router: ServiceRouter;
+  /** Whose bytes are in this buffer is masked by that function. */
+  addMask(buffer: ArrayBufferLike, mask: MaskFunction): void;
   readonly native: Native;
   readonly poller: Poller;
   readonly log: Logger;
@@ -61,7 +63,6 @@ const TRAP_LIMIT = 3;
 export class TungoService {
   readonly #options: TungoServiceOptions;
   readonly #log: Logger;
-  readonly #chain: Chain | undefined;
   #device: Device | undefined;
   #pump: Pump | undefined;
   #echo: EchoHost | undefined;
@@ -75,7 +76,6 @@ export class TungoService {
   constructor(options: TungoServiceOptions) {
     this.#options = options;
     this.#log = options.log;
-    this.#chain = options.makeChain?.((bytes, key, phase) => this.#mask(bytes, key, phase));
   }
 
   start(): ServiceInfo {
@@ -107,7 +107,7 @@ export class TungoService {
     if (this.#pump?.stopped === false) this.#pump.stop();
     this.#log.debug("counters", { stats: this.stats() });
     this.#drop();
-    this.#chain?.close();
+    this.#options.router.close();
   }
 
   #drop(): void {
@@ -126,6 +126,10 @@ export class TungoService {
     const core = loadCore(this.#words(device));
     const { native } = this.#options;
     this.#region = native.attach(core.buffer);
+    // Bytes in the core's memory are masked there.
+    this.#options.addMask(core.buffer, (bytes, key, phase) => {
+      core.x.xorMask(bytes.byteOffset, bytes.length, key, phase);
+    });
     device.attach({ buffer: core.buffer, region: this.#region });
     this.#pump = new Pump({
       core,
@@ -136,16 +140,8 @@ export class TungoService {
     });
   }
 
-  /** WebSocket masking: in the core for bytes of its memory, in JavaScript for others. */
-  #mask(bytes: Uint8Array, key: number, phase: number): void {
-    const core = this.#pump?.core;
-    if (core?.buffer !== bytes.buffer) xorMask(bytes, key, phase);
-    else core.x.xorMask(bytes.byteOffset, bytes.length, key, phase);
-  }
-
   #makeRouter(pump: Pump): FlowRouter {
-    const { native, poller, tungo, guard } = this.#options;
-    const chain = this.#chain;
+    const { native, poller, tungo, guard, router } = this.#options;
     const dials = new DialDeadlines(tungo.dialTimeoutMs);
     this.#dials = dials;
     const direct: DirectContext = {
@@ -162,7 +158,7 @@ export class TungoService {
     };
     const echo = new EchoHost(direct);
     this.#echo = echo;
-    if (chain === undefined) {
+    if (!router.hasChain) {
       return {
         open: (flow) => new DirectFlow(direct, flow),
         mapping: (flow) => new DirectMapping(direct, flow),
@@ -170,9 +166,8 @@ export class TungoService {
       };
     }
     const chained: ChainContext = {
-      chain,
+      router,
       pump,
-      dialTimeoutMs: tungo.dialTimeoutMs,
       dialFailed: (flow, error) => this.#dialFailed(flow, messageOf(error)),
     };
     return {

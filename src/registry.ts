@@ -1,0 +1,180 @@
+/**
+ * The named objects of one configuration, made when first asked for and shared by whatever names
+ * them: bypasses, hosts and resolvers, authenticators, admissions, chains; and the router of each
+ * service. app.ts makes one for each configuration that it runs.
+ *
+ * Life: each service that uses it holds it (`hold`, `release`). The last release closes what was
+ * made. So, after a new configuration was read, an old registry lives as long as one service of
+ * the old configuration goes on.
+ */
+import { type HopChain, buildChain } from "./chain/chain.ts";
+import { ChainGroup, Member } from "./chain/group.ts";
+import type { HopParts } from "./chain/hop.ts";
+import { ServiceRouter } from "./chain/router.ts";
+import type { LocalEnd, LoopCheck } from "./chain/socket.ts";
+import { metaDurationMs, metaInt, metaString } from "./config/metadata.ts";
+import type { Config, HandlerConfig, Place, ServiceConfig } from "./config/model.ts";
+import { configError, defect } from "./errors.ts";
+import type { Logger } from "./log.ts";
+import type { MaskFunction } from "./proto/ws.ts";
+import { authenticatorOf } from "./serve/relay-auth.ts";
+import type { Admission, Authenticator, Bypass, Names } from "./types.ts";
+
+const DIAL_MS = 15_000;
+
+export interface RegistryOptions {
+  readonly log: Logger;
+  /** Keeps sockets of ours out of the devices of this process. */
+  readonly loopTo?: LoopCheck;
+  /** Masks WebSocket payload, also of bytes in a core's memory. */
+  readonly mask?: MaskFunction;
+  /** Time and dice of selectors, for tests. */
+  readonly now?: () => number;
+  readonly random?: () => number;
+}
+
+interface Closable {
+  close(): void;
+}
+
+export class Registry {
+  readonly config: Config;
+  readonly #options: RegistryOptions;
+  readonly #chains = new Map<string, HopChain>();
+  /** Chains that are being made: a chain that needs itself is a mistake. */
+  readonly #making = new Set<string>();
+  readonly #made: Closable[] = [];
+  #holders = 0;
+  #isClosed = false;
+
+  constructor(config: Config, options: RegistryOptions) {
+    this.config = config;
+    this.#options = options;
+  }
+
+  /** A service uses it from now on. */
+  hold(): void {
+    if (this.#isClosed) throw defect("a closed registry was asked to serve again");
+    this.#holders++;
+  }
+
+  /** A service does not need it any more; the last one closes it. */
+  release(): void {
+    if (--this.#holders <= 0) this.close();
+  }
+
+  /** The chain of that name; throws a configuration error. */
+  chain(name: string, place: Place): HopChain {
+    const known = this.#chains.get(name);
+    if (known !== undefined) return known;
+    const config = this.config.chains.find((candidate) => candidate.name === name);
+    // Fail closed: a chain that is missing must never mean "direct".
+    if (config === undefined) throw configError(place, `chain "${name}" does not exist`);
+    if (this.#making.has(name)) throw configError(place, `chain "${name}" needs itself`);
+    this.#making.add(name);
+    try {
+      const { log, loopTo, mask } = this.#options;
+      const chain = buildChain(config, {
+        log: log.child({ chain: name }),
+        ...(loopTo === undefined ? {} : { loopTo }),
+        ...(mask === undefined ? {} : { mask }),
+        ...this.#hopParts(place),
+      });
+      this.#chains.set(name, chain);
+      this.#made.push(chain);
+      return chain;
+    } finally {
+      this.#making.delete(name);
+    }
+  }
+
+  /** The bypasses of these names, acting together; undefined for none. */
+  bypass(names: readonly string[] | undefined, place: Place): Bypass | undefined {
+    if (names === undefined || names.length === 0) return undefined;
+    throw configError(place, "bypass is not supported yet; remove it");
+  }
+
+  /** A hosts table, then a resolver; undefined if neither is named. */
+  names(resolver: string | undefined, hosts: string | undefined, place: Place): Names | undefined {
+    if (resolver === undefined && hosts === undefined) return undefined;
+    throw configError(place, "resolver and hosts are not supported yet; remove them");
+  }
+
+  /** Who may use a service; undefined: everybody. */
+  authenticator(service: ServiceConfig): Authenticator | undefined {
+    const accepts = authenticatorOf(service);
+    return accepts === undefined ? undefined : { accepts: (given) => accepts(given) };
+  }
+
+  /** Who may connect; undefined: everybody. */
+  admission(names: readonly string[] | undefined, place: Place): Admission | undefined {
+    if (names === undefined || names.length === 0) return undefined;
+    throw configError(place, "admission is not supported yet; remove it");
+  }
+
+  /**
+   * A service's way out, by its metadata or by what was read elsewhere (`own`). Its owner closes
+   * it; what it is made of stays the registry's.
+   */
+  router(
+    service: ServiceConfig,
+    own: { readonly dialTimeoutMs?: number; readonly local?: LocalEnd } = {},
+  ): ServiceRouter {
+    const { handler, place } = service;
+    const { log, loopTo } = this.#options;
+    const dialMs = metaDurationMs(service.metadata, "dialTimeout", DIAL_MS);
+    return new ServiceRouter({
+      log: log.child({ service: service.name }),
+      chains: this.#chainsOf(handler, place),
+      bypass: this.bypass(service.bypasses, place),
+      names: this.names(service.resolver, service.hosts, place),
+      retries: handler.retries ?? 0,
+      dialTimeoutMs: own.dialTimeoutMs ?? (dialMs > 0 ? dialMs : DIAL_MS),
+      local: own.local ?? localOf(service),
+      loopTo,
+      hashByHost: metaString(handler.metadata, "hash").toLowerCase() === "host",
+    });
+  }
+
+  /** Ends what was made. Idempotent. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const made of this.#made.reverse()) made.close();
+  }
+
+  #chainsOf(handler: HandlerConfig, place: Place): ChainGroup | undefined {
+    const { chain = "", chainGroup } = handler;
+    const own = chain === "" ? [] : [new Member(this.chain(chain, place))];
+    if (chainGroup === undefined) return own.length === 0 ? undefined : new ChainGroup(own);
+    const { selector } = chainGroup;
+    const { now, random } = this.#options;
+    const members = chainGroup.chains.map(({ chain: name, rule }) => {
+      if (rule !== undefined && rule !== "") {
+        throw configError(place, "matcher.rule of chainGroup is not supported yet; remove it");
+      }
+      return new Member(this.chain(name, place), undefined, selector, now);
+    });
+    const all = [...own, ...members];
+    // An empty group is no way out, and must not mean "direct".
+    if (all.length === 0) throw configError(place, "chainGroup has no chains");
+    return new ChainGroup(all, selector?.strategy, random);
+  }
+
+  #hopParts(place: Place): HopParts {
+    const { now, random } = this.#options;
+    return {
+      bypass: (names) => this.bypass(names, place),
+      names: (resolver, hosts) => this.names(resolver, hosts, place),
+      ...(now === undefined ? {} : { now }),
+      ...(random === undefined ? {} : { random }),
+    };
+  }
+}
+
+/** Device and mark of what a service dials itself. */
+function localOf({ metadata }: ServiceConfig): LocalEnd {
+  const device = metaString(metadata, "interface");
+  const mark = metaInt(metadata, "so_mark");
+  return { ...(device === "" ? {} : { device }), ...(mark > 0 ? { mark } : {}) };
+}
