@@ -94,6 +94,13 @@ export abstract class BaseStream implements Transport {
     this.#drain();
   }
 
+  /** Takes out what is held back, for who goes on with the source itself. */
+  protected takeHeld(): readonly Uint8Array[] {
+    const held = this.#held;
+    this.#held = [];
+    return held;
+  }
+
   /** The user gave up: nothing is held back for it any more, and close need not wait. */
   protected forsake(): void {
     this.#forsaken = true;

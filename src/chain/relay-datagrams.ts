@@ -150,7 +150,9 @@ export class AssociationDatagrams implements UpDatagrams {
     // An empty datagram would put GOST's reader out of step.
     if (data.length === 0) return true;
     if (this.#queuedBytes + data.length > QUEUE_BYTES_MAX) return false;
-    const frame = encodeAssociatedTo(data, this.#addressOf(destination));
+    const address = this.#addressOf(destination);
+    if (address === undefined) return false;
+    const frame = encodeAssociatedTo(data, address);
     this.#queuedBytes += frame.length;
     this.#transport.write([frame], () => {
       this.#queuedBytes -= frame.length;
@@ -158,13 +160,14 @@ export class AssociationDatagrams implements UpDatagrams {
     return true;
   }
 
-  #addressOf(destination: Endpoint): Uint8Array {
+  /** undefined for what cannot be asked for: a name above 255 bytes. */
+  #addressOf(destination: Endpoint): Uint8Array | undefined {
     const key = joinHostPort(destination.host, destination.port);
     const known = this.#addresses.get(key);
     if (known !== undefined) return known;
     if (this.#addresses.size >= ADDRESS_CACHE_MAX) this.#addresses.clear();
-    const address = encodeAddress(destination);
-    this.#addresses.set(key, address);
+    const address = encodable(destination);
+    if (address !== undefined) this.#addresses.set(key, address);
     return address;
   }
 
@@ -173,6 +176,14 @@ export class AssociationDatagrams implements UpDatagrams {
     this.#closed = true;
     this.#transport.end();
     this.#transport.destroy();
+  }
+}
+
+function encodable(destination: Endpoint): Uint8Array | undefined {
+  try {
+    return encodeAddress(destination);
+  } catch {
+    return undefined;
   }
 }
 

@@ -62,8 +62,12 @@ export class SocketStream extends BaseStream {
     return this.#below;
   }
 
-  /** Takes the socket out, for a layer that wants the socket itself; the stream is dead then. */
+  /**
+   * Takes the socket out, for a layer that wants the socket itself; the stream is dead then. What
+   * was given back or held goes back into the socket.
+   */
   takeSocket(): Duplex {
+    for (const chunk of [...this.takeHeld()].reverse()) this.socket.unshift(chunk);
     this.socket.off("data", this.#onData);
     this.socket.off("end", this.#onEnd);
     this.socket.off("error", this.#onError);

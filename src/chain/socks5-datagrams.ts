@@ -200,7 +200,13 @@ class AssociateDatagrams implements UpDatagrams {
 
   send(data: Uint8Array, destination: Endpoint): boolean {
     if (this.#isClosed) return false;
-    const datagram = encodeDatagram(data, destination);
+    let datagram: Buffer;
+    try {
+      datagram = encodeDatagram(data, destination);
+    } catch {
+      // A name above 255 bytes.
+      return false;
+    }
     if (datagram.length > DATAGRAM_BYTES_MAX) return false;
     return this.#carrier.send(datagram, this.#server);
   }

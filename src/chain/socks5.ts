@@ -27,6 +27,7 @@ import {
   REP_PROHIBITED,
   REP_REFUSED,
   REP_TIMEOUT,
+  Socks5FormatError,
   type Socks5Reply,
   encodeGreeting,
   encodePassword,
@@ -39,6 +40,7 @@ import {
 import { Deadline } from "./deadline.ts";
 import { ChainError, type Party, abortError, asChainError } from "./errors.ts";
 import type { NodeMemory } from "./memory.ts";
+import { EndedEarly, readMessage } from "./read-message.ts";
 import { prepareTls, startTls } from "./tls.ts";
 import type { Endpoint, NodeContext, Transport, Unreachable } from "./types.ts";
 
@@ -227,47 +229,25 @@ function replyError(
   return new Socks5ReplyError(message, code, reason, isProxy ? "proxy" : "destination");
 }
 
-/** One message; what follows it stays in the transport, which is left detached. */
-function read<Message>(
+/** One message of the server. Throws ChainError. */
+async function read<Message>(
   transport: Transport,
   reader: MessageReader<Message>,
   node: NodeConfig,
   signal: AbortSignal,
 ): Promise<Message> {
-  return new Promise<Message>((resolve, reject) => {
-    const finish = (act: () => void): void => {
-      signal.removeEventListener("abort", onAbort);
-      transport.detach();
-      act();
-    };
-    const fail = (error: Error): void => finish(() => reject(error));
-    const onAbort = (): void => fail(abortError(signal, "proxy", `SOCKS5 with ${node.addr}`));
-    const closed = (error?: Error): void => {
-      const cause = error ?? new Error("closed the connection without an answer");
-      fail(asChainError(cause, "proxy", `SOCKS5 with ${node.addr}`));
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    transport.attach({
-      data: (chunk) => {
-        try {
-          const { used, message } = reader.push(chunk);
-          if (message === undefined) return;
-          finish(() => {
-            transport.unshift(chunk.subarray(used));
-            resolve(message);
-          });
-        } catch (error) {
-          const text = error instanceof Error ? error.message : String(error);
-          const why = `${node.addr} does not answer as a SOCKS5 server: ${text}`;
-          fail(new ChainError(why, { reason: "protocol", party: "proxy", cause: error }));
-        }
-      },
-      end: () => closed(),
-      close: closed,
-    });
-    transport.resume();
-    if (signal.aborted) onAbort();
-  });
+  const what = `SOCKS5 with ${node.addr}`;
+  try {
+    return await readMessage(transport, reader, signal);
+  } catch (error) {
+    if (signal.aborted) throw abortError(signal, "proxy", what);
+    if (!(error instanceof Socks5FormatError)) {
+      const cause = error instanceof EndedEarly ? (error.cause ?? error) : error;
+      throw asChainError(cause, "proxy", what);
+    }
+    const message = `${node.addr} does not answer as a SOCKS5 server: ${error.message}`;
+    throw new ChainError(message, { reason: "protocol", party: "proxy", cause: error });
+  }
 }
 
 /** CONNECT; the connector's `connect`. No host means the server's own, as in GOST. */

@@ -154,7 +154,7 @@ function isValidNow(cert: Buffer): boolean {
 /** The certificate for a listener; throws a configuration error for files that cannot be read. */
 export function certificateFor(
   tls: TlsConfig | undefined,
-  config: Config,
+  config: Pick<Config, "tls">,
   place: Place,
   log: Logger,
 ): KeyPair {

@@ -3,7 +3,7 @@
  * handlers.ts is the list of them.
  */
 import type { Router, Transport } from "../chain/types.ts";
-import type { ServiceConfig } from "../config/model.ts";
+import type { ServiceConfig, TlsConfig } from "../config/model.ts";
 import type { Logger } from "../log.ts";
 import type { Authenticator } from "../types.ts";
 
@@ -21,6 +21,8 @@ export interface HandlerContext {
   readonly router: Router;
   /** undefined: everybody may. */
   readonly authenticator: Authenticator | undefined;
+  /** The `tls` section: certificates for who has none of their own. */
+  readonly tls?: TlsConfig | undefined;
   /** Only this machine reaches the listener. */
   readonly isLoopback: boolean;
 }

@@ -162,7 +162,7 @@ interface KnownName {
 }
 
 /** One socket for all destinations of an association. */
-class AssociationSocket implements UpDatagrams {
+export class AssociationSocket implements UpDatagrams {
   readonly bound: Endpoint;
   readonly #socket: Socket;
   readonly #log: Logger;

@@ -261,7 +261,7 @@ test("websocket/client-handshake-relay: the upgrade is GOST's, byte for byte", a
 });
 
 test("deviations name vectors that exist, once each, and say why", () => {
-  const known = ["relay", "websocket", "http-connect"].flatMap((file) =>
+  const known = ["relay", "websocket", "http-connect", "socks5"].flatMap((file) =>
     vectorsOf(file).map((vector) => `${file}/${vector.name}`),
   );
   // test/bypass looks after its own.
