@@ -14,6 +14,7 @@ import type { Config, ServiceConfig } from "../config/model.ts";
 import { joinHostPort, parseHostPort } from "../config/net.ts";
 import { TsgostError, codeOf, configError, messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import type { Admission } from "../types.ts";
 import type { Accepted } from "./handler.ts";
 import { TlsAcceptor } from "./tls-accept.ts";
 import { MuxAcceptor } from "./listen-mux.ts";
@@ -33,6 +34,8 @@ export interface Listener {
 export interface ListenContext {
   readonly log: Logger;
   accept(accepted: Accepted): void;
+  /** Which clients may connect at all; undefined: all. */
+  readonly admission?: Admission | undefined;
 }
 
 const BACKLOG = 4096;
@@ -153,6 +156,13 @@ class SocketListener implements Listener {
   }
 
   #onConnection(socket: Socket): void {
+    const { admission, log } = this.#context;
+    const client = socket.remoteAddress ?? "";
+    if (admission !== undefined && !admission.admits(client)) {
+      log.debug("the admission refuses a client", { client });
+      socket.destroy();
+      return;
+    }
     const isFull =
       this.#connections >= this.#connectionsMax || this.#pending.size >= this.#handshakesMax;
     if (isFull) {
