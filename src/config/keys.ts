@@ -35,6 +35,13 @@ export const SERVICE_KEYS = split(
 export const HOP_KEYS = split("interface so_mark proxyProtocol netns");
 export const NODE_KEYS = [...HOP_KEYS, ...split("weight backup maxFails failTimeout dialTimeout")];
 
+/** Those of buffers and keepalive are without effect. */
+const FORWARD_KEYS = [
+  ...split("readTimeout idleTimeout bufferSize readBufferSize udp.bufferSize http.keepalive"),
+  ...split("stateless"),
+  ...SNIFFING_KEYS,
+];
+
 export const HANDLER_KEYS: Readonly<Record<string, readonly string[]>> = {
   tungo: [...TUNGO_KEYS, ...TUNGO_KEYS_WITHOUT_EFFECT],
   relay: [
@@ -43,6 +50,17 @@ export const HANDLER_KEYS: Readonly<Record<string, readonly string[]>> = {
     ...MUX_KEYS,
     ...SNIFFING_KEYS,
   ],
+  http: [
+    ...split("readTimeout idleTimeout udp udp.timeout udpTimeout header http.header proxyAgent"),
+    ...split("http.proxyAgent authBasicRealm probeResist probe_resist knock auth.anyPassword"),
+    // Without effect: every plain request has a connection of its own, bodies are not touched.
+    ...split("keepalive http.keepalive compression http.compression hash"),
+    ...UDP_BUFFER_KEYS,
+    ...SNIFFING_KEYS,
+  ],
+  tcp: FORWARD_KEYS,
+  udp: FORWARD_KEYS,
+  forward: FORWARD_KEYS,
 };
 export const LISTENER_KEYS: Readonly<Record<string, readonly string[]>> = {
   tungo: [...TUNGO_KEYS, ...TUNGO_KEYS_WITHOUT_EFFECT],
@@ -53,6 +71,10 @@ export const LISTENER_KEYS: Readonly<Record<string, readonly string[]>> = {
   mtls: [...LISTEN_KEYS, "handshakeTimeout", ...MUX_KEYS],
   mws: [...LISTEN_KEYS, ...WS_KEYS, ...MUX_KEYS],
   mwss: [...LISTEN_KEYS, ...WS_KEYS, ...MUX_KEYS],
+  udp: split(
+    "backlog keepalive ttl keepalive.ttl readBufferSize udp.bufferSize readQueueSize",
+    "recvQueueSize stateless readTimeout",
+  ),
 };
 export const CONNECTOR_KEYS: Readonly<Record<string, readonly string[]>> = {
   relay: [...split("connectTimeout nodelay relay.network relay.grace relay.udp"), ...MUX_KEYS],

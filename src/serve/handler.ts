@@ -15,6 +15,25 @@ export interface Accepted {
   readonly local: string;
 }
 
+/** What comes from one client of a datagram socket, and goes to it. */
+export interface ClientDatagrams {
+  /** Takes the session over, once; datagrams are valid during the call. */
+  attach(handler: (data: Uint8Array) => void): void;
+  /** False: dropped. Data is copied. */
+  send(data: Uint8Array): boolean;
+  close(): void;
+  /** Fulfilled when the session is over, whoever ended it. */
+  readonly closed: Promise<void>;
+}
+
+export interface AcceptedDatagrams {
+  readonly session: ClientDatagrams;
+  /** host:port of the client. */
+  readonly peer: string;
+  /** host:port that is bound. */
+  readonly local: string;
+}
+
 export interface HandlerContext {
   readonly log: Logger;
   /** The way out, with the service's rules applied. */
@@ -30,6 +49,8 @@ export interface HandlerContext {
 export interface Handler {
   /** Takes over the connection; never throws. */
   handle(accepted: Accepted): void;
+  /** The same for a client of datagrams; absent: the protocol needs a stream. */
+  handleDatagrams?(accepted: AcceptedDatagrams): void;
   /** Ends what is still open. Idempotent. */
   close(): void;
 }

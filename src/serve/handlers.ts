@@ -6,11 +6,23 @@ import type { HandlerFactory } from "./handler.ts";
 
 type Loader = () => Promise<HandlerFactory>;
 
+const forward: Loader = async () => {
+  const { ForwardHandler } = await import("./forward.ts");
+  return (service, context) => new ForwardHandler(service, context);
+};
+
 const HANDLERS: Readonly<Record<string, Loader>> = {
   relay: async () => {
     const { RelayHandler } = await import("./relay.ts");
     return (service, context) => new RelayHandler(service, context);
   },
+  http: async () => {
+    const { HttpHandler } = await import("./http.ts");
+    return (service, context) => new HttpHandler(service, context);
+  },
+  tcp: forward,
+  udp: forward,
+  forward,
 };
 
 export function handlerTypes(): readonly string[] {

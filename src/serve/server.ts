@@ -4,8 +4,9 @@ import type { Config, ServiceConfig } from "../config/model.ts";
 import { configError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Authenticator } from "../types.ts";
-import type { Accepted, Handler } from "./handler.ts";
+import type { Accepted, AcceptedDatagrams, Handler } from "./handler.ts";
 import { handlerTypes, loadHandler } from "./handlers.ts";
+import { listenUdp } from "./listen-udp.ts";
 import { listen } from "./listen.ts";
 
 export interface ServerContext {
@@ -44,11 +45,21 @@ export async function startServer(
     if (handling === undefined) accepted.transport.reset();
     else handling.handle(accepted);
   };
-  const listener = await listen(service, config, { log, accept });
+  const acceptDatagrams = (accepted: AcceptedDatagrams): void => {
+    if (handling?.handleDatagrams === undefined) accepted.session.close();
+    else handling.handleDatagrams(accepted);
+  };
+  const isUdp = service.listener.type === "udp";
+  const listener = isUdp
+    ? await listenUdp(service, { log, accept: acceptDatagrams })
+    : await listen(service, config, { log, accept });
   let serving: Handler;
   try {
     const { isLoopback } = listener;
     serving = makeHandler(service, { log, router, authenticator, isLoopback });
+    if (isUdp && serving.handleDatagrams === undefined) {
+      throw configError(place, `the handler ${handler.type} needs a stream, and udp is none`);
+    }
     handling = serving;
   } catch (error) {
     await listener.close();

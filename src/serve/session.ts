@@ -15,6 +15,9 @@ import type { Accepted, Handler } from "./handler.ts";
 const LINGER_MS = 2_000;
 const LINGER_BYTES_MAX = 1024 * 1024;
 
+/** For dials: the router has deadlines of its own. */
+export const DIAL_MS = 0x7fff_ffff;
+
 const noop = (): void => undefined;
 
 export abstract class SessionHandler implements Handler {

@@ -90,6 +90,8 @@ export interface ServiceParts {
   readonly metadata?: Metadata;
   readonly chain?: string;
   readonly forward?: readonly string[];
+  /** The handler's type; default relay. */
+  readonly handler?: string;
 }
 
 export function serviceOf(parts: ServiceParts): ServiceConfig {
@@ -104,7 +106,7 @@ export function serviceOf(parts: ServiceParts): ServiceConfig {
     addr: parts.addr ?? "127.0.0.1:0",
     listener,
     handler: {
-      type: "relay",
+      type: parts.handler ?? "relay",
       metadata: parts.metadata ?? {},
       ...(parts.auth === undefined ? {} : { auth: parts.auth }),
       ...(parts.chain === undefined ? {} : { chain: parts.chain }),

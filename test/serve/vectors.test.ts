@@ -1,12 +1,11 @@
 /** GOST's wire vectors against our relay server: what it says must be GOST's, deviations aside. */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { type Socket, connect } from "node:net";
 import * as assert from "uvu/assert";
 import { listen } from "../../src/serve/listen.ts";
 import { ServiceRouter } from "../../src/chain/router.ts";
 import { RelayHandler } from "../../src/serve/relay.ts";
-import { type Ports, type Replay, matches, turnsOf, vectorsOf, wsText } from "../chain/vectors.ts";
+import { type Ports, type Replay, turnsOf, vectorsOf, wsText } from "../chain/vectors.ts";
 import {
   type ServiceParts,
   Target,
@@ -20,12 +19,12 @@ import {
   serviceOf,
 } from "../chain/world.ts";
 import { suite } from "../kit/suite.ts";
+import { Player, playPlain } from "./player.ts";
 
 const test = suite("serve/vectors");
 test.timeout(60_000);
 
 const QUIET_MS = 80;
-const ANSWER_MS = 4000;
 
 const echo = echoTarget();
 const echo6 = echoTarget();
@@ -116,67 +115,13 @@ async function serve(vector: Replay): Promise<{ port: number; close(): Promise<v
   };
 }
 
-/** A client that plays a script. */
-class Player {
-  readonly #socket: Socket;
-  #got = Buffer.alloc(0);
-  isOver = false;
-
-  constructor(socket: Socket) {
-    this.#socket = socket;
-    socket.on("data", (chunk: Buffer) => (this.#got = Buffer.concat([this.#got, chunk])));
-    socket.on("error", () => (this.isOver = true));
-    socket.on("end", () => (this.isOver = true));
-    socket.on("close", () => (this.isOver = true));
-  }
-
-  static async open(port: number): Promise<Player> {
-    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
-    await once(socket, "connect");
-    return new Player(socket);
-  }
-
-  write(hex: string): void {
-    this.#socket.write(Buffer.from(hex, "hex"));
-  }
-
-  /** Waits until as many bytes are there, or the end, or a moment passed. */
-  async read(bytes: number): Promise<string> {
-    const endMs = performance.now() + ANSWER_MS;
-    while (this.#got.length < bytes && !this.isOver && performance.now() < endMs) await pauseMs(2);
-    const part = this.#got.subarray(0, bytes);
-    this.#got = this.#got.subarray(part.length);
-    return part.toString("hex");
-  }
-
-  /** All that is there. */
-  take(): string {
-    const hex = this.rest;
-    this.#got = Buffer.alloc(0);
-    return hex;
-  }
-
-  get rest(): string {
-    return this.#got.toString("hex");
-  }
-
-  async over(): Promise<void> {
-    const endMs = performance.now() + ANSWER_MS;
-    while (!this.isOver && performance.now() < endMs) await pauseMs(5);
-  }
-
-  close(): void {
-    this.#socket.destroy();
-  }
-}
-
 async function replay(vector: Replay): Promise<void> {
   const server = await serve(vector);
   const player = await Player.open(server.port);
   try {
     const isWs = vector.peer[0]?.includes("+ws") === true;
     if (isWs) await playWs(vector, player);
-    else await playPlain(vector, player);
+    else await playPlain(turnsOf(vector, ports), player);
     if (vector.end === "open") {
       await pauseMs(QUIET_MS);
       assert.is(player.isOver, false, "the connection must stay open");
@@ -188,17 +133,6 @@ async function replay(vector: Replay): Promise<void> {
   } finally {
     player.close();
     await server.close();
-  }
-}
-
-async function playPlain(vector: Replay, player: Player): Promise<void> {
-  for (const turn of turnsOf(vector, ports)) {
-    if (turn.from === "client") {
-      player.write(turn.hex);
-      continue;
-    }
-    const got = await player.read(turn.hex.length / 2);
-    assert.ok(matches(got, turn.hex), `got ${got}, wanted ${turn.hex}`);
   }
 }
 

@@ -1,0 +1,69 @@
+/**
+ * Where a service leads by itself: the nodes of its forwarder, chosen as nodes of a hop are, with
+ * marks for those that could not be reached.
+ */
+import { FailMark, Selector } from "../chain/hop.ts";
+import type { Endpoint } from "../chain/types.ts";
+import { metaBool, metaDurationMs, metaInt } from "../config/metadata.ts";
+import type { ForwardNodeConfig, SelectorConfig, ServiceConfig } from "../config/model.ts";
+import { parseHostPort } from "../config/net.ts";
+import { configError } from "../errors.ts";
+import type { Network } from "../types.ts";
+
+const MAX_FAILS = 1;
+const FAIL_TIMEOUT_MS = 10_000;
+
+export class ForwardTarget extends FailMark {
+  readonly endpoint: Endpoint;
+  /** undefined: the listener's. */
+  readonly network: Network | undefined;
+  readonly weight: number;
+  readonly isBackup: boolean;
+
+  constructor(node: ForwardNodeConfig, selector: SelectorConfig | undefined, place: string) {
+    const metadata = node.metadata ?? {};
+    super(
+      metaInt(metadata, "maxFails") || (selector?.maxFails ?? MAX_FAILS),
+      metaDurationMs(metadata, "failTimeout") || (selector?.failTimeoutMs ?? FAIL_TIMEOUT_MS),
+      () => performance.now(),
+    );
+    const endpoint = parseHostPort(node.addr);
+    if (endpoint === undefined) {
+      throw configError(place, `forward target "${node.addr}" is not HOST:PORT`);
+    }
+    this.endpoint = endpoint;
+    this.network = networkOf(node, place);
+    const weight = metaInt(metadata, "weight");
+    this.weight = weight > 0 ? weight : 1;
+    this.isBackup = metaBool(metadata, "backup");
+  }
+}
+
+function networkOf({ network = "", name }: ForwardNodeConfig, place: string): Network | undefined {
+  if (network === "") return undefined;
+  if (network === "tcp" || network === "udp") return network;
+  throw configError(place, `the target ${name} has the network "${network}" (there are tcp, udp)`);
+}
+
+export class ForwardTargets {
+  readonly #targets: readonly ForwardTarget[];
+  readonly #selector: Selector<ForwardTarget>;
+
+  /** Throws a configuration error. */
+  constructor(service: ServiceConfig) {
+    const { forwarder, place } = service;
+    const selector = forwarder?.selector;
+    const nodes = forwarder?.nodes ?? [];
+    this.#targets = nodes.map((node) => new ForwardTarget(node, selector, place));
+    this.#selector = new Selector(selector?.strategy);
+  }
+
+  get isEmpty(): boolean {
+    return this.#targets.length === 0;
+  }
+
+  /** The target of one more client; undefined only without any. */
+  next(clientIp: string): ForwardTarget | undefined {
+    return this.#selector.select(this.#targets, clientIp);
+  }
+}
