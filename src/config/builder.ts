@@ -3,7 +3,7 @@
  * their keys stand for (bypasses, resolvers …) with generated names. Shared by service-url.ts and
  * node-url.ts; the rules are GOST's.
  */
-import { setKey } from "./document.ts";
+import { isDocMap, setKey } from "./document.ts";
 import type { DocMap, DocValue, Reading } from "./document.ts";
 import { metaFloat, metaInt, metaString, parseGoBool } from "./metadata.ts";
 import { parseDuration } from "./net.ts";
@@ -57,8 +57,18 @@ export class DocumentBuilder {
     list.push(object);
     this.#lists.set(section, list);
     this.document[section] = list;
-    this.reading.places.set(object, place);
+    this.#setPlaces(object, place);
     return name;
+  }
+
+  /** Of what the object holds, too, as far as it has no place of its own. */
+  #setPlaces(object: DocMap, place: string): void {
+    const { places } = this.reading;
+    if (places.of(object) === "") places.set(object, place);
+    for (const value of Object.values(object)) {
+      const items = Array.isArray(value) ? value : [value];
+      for (const item of items) if (isDocMap(item)) this.#setPlaces(item, place);
+    }
   }
 
   #nextName(section: NamedSection): string {

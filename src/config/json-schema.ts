@@ -150,7 +150,10 @@ class Shapes {
   }
 
   #field(field: Field, name: string): Schema {
-    if (field.kind === "object") return this.reference(field.fields, name);
+    if (field.kind === "object") {
+      const reference = this.reference(field.fields, name);
+      return field.short === undefined ? reference : { anyOf: [reference, { type: "string" }] };
+    }
     if (field.kind !== "list") return scalarSchema(field, name);
     const items = this.#field(field.of, name);
     return { anyOf: [{ type: "array", items }, items] };

@@ -141,6 +141,8 @@ function warnPlace(part: Part, key: string, parts: readonly Part[], spot: Spot):
 
 function checkValue(metadata: Metadata, key: string, value: MetadataValue, spot: Spot): void {
   const info = spot.core || spot.reading.compat ? undefined : keyInfo(key, false);
+  // Networks and addresses are read by those who know what is wrong with them.
+  if (info?.kind === "networks" || info?.kind.startsWith("address") === true) return;
   const why = info === undefined ? undefined : valueFault(info, value);
   if (why === undefined || info === undefined) return;
   const place = spot.reading.places.of(metadata, key) || spot.place;

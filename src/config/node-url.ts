@@ -37,7 +37,8 @@ export function hopOf(builder: DocumentBuilder, text: string, index: number): Do
   const selector = takeSelector(query, options, text);
   const bypass = takeText(query, "bypass");
   const resolver = takeText(query, "resolver");
-  const prefer = resolver === "" ? "" : takeText(query, "prefer");
+  // GOST has this for services only.
+  const prefer = resolver === "" || options.compat ? "" : takeText(query, "prefer");
   const hosts = takeText(query, "hosts");
   const references = compact({
     bypass: bypass === "" ? "" : addMatchers(builder, "bypasses", bypass, place),

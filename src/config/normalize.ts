@@ -47,13 +47,12 @@ export function normalizeMap(map: DocMap, fields: Fields, reading: Reading, path
 function normalizeValue(value: DocValue, field: Field, reading: Reading, spot: Spot): DocValue {
   switch (field.kind) {
     case "any":
-      return value;
+      return reading.compat ? lowerKeys(value) : value;
     case "metadata":
       if (!isDocMap(value)) throw wrong(spot, value, "is not a map of keys and values");
       return reading.compat ? lowerKeys(value) : value;
     case "object":
-      if (!isDocMap(value)) throw wrong(spot, value, "is not a map of keys and values");
-      return normalizeMap(value, field.fields, reading, `${spot.path}.`);
+      return toObject(value, field, reading, spot);
     case "list":
       return toList(value, field.of, reading, spot);
     case "string":
@@ -65,6 +64,18 @@ function normalizeValue(value: DocValue, field: Field, reading: Reading, spot: S
     case "duration":
       return toDurationMs(value, reading, spot);
   }
+}
+
+type ObjectField = Extract<Field, { readonly kind: "object" }>;
+
+function toObject(value: DocValue, field: ObjectField, reading: Reading, spot: Spot): DocMap {
+  if (isDocMap(value)) return normalizeMap(value, field.fields, reading, `${spot.path}.`);
+  if (field.short === undefined || typeof value !== "string") {
+    throw wrong(spot, value, "is not a map of keys and values");
+  }
+  const short: DocMap = { [field.short]: value };
+  reading.places.set(short, spot.place);
+  return short;
 }
 
 function wrong(spot: Spot, value: DocValue, why: string): Error {

@@ -97,7 +97,7 @@ export function chainGroupOf(map: DocMap, scope: Scope): ChainGroupConfig | unde
   const items = ownKey(group, "chains");
   const chains = (Array.isArray(items) ? items : []).map((item) => {
     const entry: DocMap = isDocMap(item) ? item : { chain: item };
-    const chain = textOf(entry, "chain") || textOf(entry, "name");
+    const chain = textOf(entry, "chain");
     names.require("chains", chain, "chainGroup", reading.places.of(group, "chains"));
     return { chain, ...optional("rule", textOf(mapOf(entry, "matcher") ?? {}, "rule")) };
   });

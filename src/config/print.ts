@@ -2,14 +2,12 @@
 import { stringify } from "yaml";
 import { isDocMap, setKey } from "./document.ts";
 import type { DocMap, DocValue } from "./document.ts";
+import { MASK, isSecretKey, maskText } from "./mask.ts";
 import { formatDuration } from "./net.ts";
 import { DOCUMENT_FIELDS } from "./schema.ts";
 import type { Field, Fields } from "./schema.ts";
 
 export type PrintFormat = "yaml" | "json";
-
-const MASK = "***";
-const SECRET_METADATA = /^(.*\.)?(auth|pass(word|phrase)?|secret|token|psk|key)$/i;
 
 interface Style {
   readonly format: PrintFormat;
@@ -52,7 +50,8 @@ function printValue(value: DocValue, field: Field, style: Style): DocValue {
       if (typeof value !== "number" || value === 0) return value;
       return style.format === "json" ? Math.round(value * 1e6) : formatDuration(value);
     case "string":
-      return field.secret === true && !style.showSecrets && value !== "" ? MASK : value;
+      if (style.showSecrets || typeof value !== "string" || value === "") return value;
+      return field.secret === true ? MASK : maskText(value);
     case "metadata":
     case "any":
       return printFree(value, style);
@@ -61,13 +60,14 @@ function printValue(value: DocValue, field: Field, style: Style): DocValue {
   }
 }
 
-/** Keys in alphabetical order; what a key calls a secret is masked. */
+/** Keys in alphabetical order; what a key calls a secret is masked, and users in URLs are. */
 function printFree(value: DocValue, style: Style): DocValue {
   if (Array.isArray(value)) return value.map((item) => printFree(item, style));
+  if (typeof value === "string") return style.showSecrets ? value : maskText(value);
   if (!isDocMap(value)) return value;
   const result: DocMap = {};
   for (const [key, item] of Object.entries(value).sort(byKey)) {
-    const secret = !style.showSecrets && SECRET_METADATA.test(key) && !isDocMap(item);
+    const secret = !style.showSecrets && isSecretKey(key) && !isDocMap(item);
     setKey(result, key, secret ? MASK : printFree(item, style));
   }
   return result;

@@ -9,7 +9,8 @@ export type Field =
   /** Milliseconds once normalised; bare numbers are seconds (GOST: nanoseconds). */
   | { readonly kind: "duration" }
   | { readonly kind: "list"; readonly of: Field }
-  | { readonly kind: "object"; readonly fields: Fields };
+  /** `short`: the key whose value may stand for the whole object. */
+  | { readonly kind: "object"; readonly fields: Fields; readonly short?: string };
 
 export interface Fields {
   readonly [key: string]: Field;
@@ -39,6 +40,7 @@ const tlsOptions = object({
   cipherSuites: texts,
   alpn: texts,
 });
+const nodeTls = object({ serverName: text, secure: bool, options: tlsOptions });
 const plugin = object({ type: text, addr: text, tls: any, token: secret, timeout: duration });
 const file = object({ path: text });
 const redis = object({
@@ -81,7 +83,14 @@ const selector = object({
   failTimeout: duration,
   maxLatency: duration,
 });
-const chainGroup = object({ chains: list(any), selector });
+const filter = object({ host: text, protocol: text, path: text });
+const matcher = object({ rule: text, priority: int, bodySize: int });
+const groupedChain: Field = {
+  kind: "object",
+  fields: { chain: text, matcher, probe: any },
+  short: "chain",
+};
+const chainGroup = object({ chains: list(groupedChain), selector });
 const sockopts = object({ mark: int });
 
 const handler = object({
@@ -110,8 +119,18 @@ const listener = object({
 const connector = object({ type: text, auth, tls: clientTls, metadata });
 const dialer = connector;
 
-const filter = object({ host: text, protocol: text, path: text });
-const matcher = object({ rule: text, priority: int, bodySize: int });
+const nodeHttp = object({
+  host: text,
+  header: metadata,
+  requestHeader: metadata,
+  responseHeader: metadata,
+  auth,
+  rewriteURL: any,
+  rewriteRequestBody: any,
+  rewriteResponseBody: any,
+  rewrite: any,
+  rewriteBody: any,
+});
 
 const forwardNode = object({
   name: text,
@@ -125,8 +144,8 @@ const forwardNode = object({
   filter,
   matcher,
   auth,
-  http: any,
-  tls: any,
+  http: nodeHttp,
+  tls: nodeTls,
   probe: any,
   metadata,
 });
@@ -146,8 +165,8 @@ const node = object({
   sockopts,
   filter,
   matcher,
-  http: any,
-  tls: any,
+  http: nodeHttp,
+  tls: nodeTls,
   probe: any,
   metadata,
 });
@@ -188,7 +207,7 @@ const service = object({
   logger: text,
   loggers: texts,
   observer: text,
-  recorders: list(any),
+  recorders: list(object({ name: text, record: text, metadata })),
   handler,
   listener,
   forwarder: object({ name: text, hop: text, hopGroup: any, selector, nodes: list(forwardNode) }),
@@ -198,17 +217,18 @@ const service = object({
 
 const matchers = { name: text, reverse: bool, whitelist: bool, matchers: texts, ...loaders };
 const limits = { name: text, limits: texts, ...loaders };
+const rotation = object({
+  maxSize: int,
+  maxAge: int,
+  maxBackups: int,
+  localTime: bool,
+  compress: bool,
+});
 const log = object({
   output: text,
   level: text,
   format: text,
-  rotation: object({
-    maxSize: int,
-    maxAge: int,
-    maxBackups: int,
-    localTime: bool,
-    compress: bool,
-  }),
+  rotation,
 });
 
 /** The whole document, keys in the order of printing. */
@@ -251,7 +271,9 @@ export const DOCUMENT_FIELDS: Fields = {
       ...loaders,
     }),
   ),
-  ingresses: list(any),
+  ingresses: list(
+    object({ name: text, rules: list(object({ hostname: text, endpoint: text })), ...loaders }),
+  ),
   routers: list(
     object({
       name: text,
@@ -259,12 +281,23 @@ export const DOCUMENT_FIELDS: Fields = {
       ...loaders,
     }),
   ),
-  sds: list(any),
-  recorders: list(any),
+  sds: list(object({ name: text, plugin })),
+  recorders: list(
+    object({
+      name: text,
+      file: object({ path: text, sep: text, rotation }),
+      tcp: object({ addr: text, timeout: duration }),
+      http: object({ url: text, timeout: duration, header: metadata }),
+      redis,
+      plugin,
+    }),
+  ),
+  caches: list(any),
+  quotas: list(any),
   limiters: list(object(limits)),
   climiters: list(object(limits)),
   rlimiters: list(object(limits)),
-  observers: list(any),
+  observers: list(object({ name: text, plugin })),
   loggers: list(object({ name: text, log })),
   tls: serverTls,
   log,

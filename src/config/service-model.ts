@@ -1,7 +1,7 @@
 /** Services with their handlers, listeners and targets: from document to model. */
 import { configError } from "../errors.ts";
 import { ownKey } from "./document.ts";
-import type { DocMap } from "./document.ts";
+import type { DocMap, Reading } from "./document.ts";
 import { networkOf } from "./chain-model.ts";
 import { given, listOf, mapOf, namesOf, numberOf, optional, textOf } from "./fields.ts";
 import { checkServiceKeys } from "./key-check.ts";
@@ -32,9 +32,35 @@ import { DEVICE_LISTENERS, HANDLER_WORDS, LISTENER_WORDS } from "./words.ts";
 /** `authers` are the document's. */
 export function servicesOf(scope: Scope, authers: readonly AutherConfig[]): ServiceConfig[] {
   const { reading } = scope;
-  return listOf(scope.document, "services").flatMap(
+  const services = listOf(scope.document, "services").flatMap(
     (map) => reading.attempt(() => serviceOf(map, scope, authers)) ?? [],
   );
+  for (const service of services) warnOwnTarget(service, services, reading);
+  return services;
+}
+
+/**
+ * A tunnel whose packets are meant for another service of ours, but go through the chain: they
+ * reach that port of the last node instead.
+ */
+function warnOwnTarget(
+  service: ServiceConfig,
+  services: readonly ServiceConfig[],
+  reading: Reading,
+): void {
+  const { handler, forwarder, place } = service;
+  if (handler.chain === undefined || !["tun", "tap"].includes(handler.type)) return;
+  for (const { addr } of forwarder?.nodes ?? []) {
+    const target = parseHostPort(addr);
+    if (target === undefined || !["", "localhost", "127.0.0.1", "::1"].includes(target.host))
+      continue;
+    const isOwn = services.some(
+      (other) => other !== service && parseHostPort(other.addr)?.port === target.port,
+    );
+    if (!isOwn) continue;
+    const why = `${handler.type} target ${addr} is a local service but goes through the chain`;
+    reading.warn(place, `${why}; give the chain to that service only`);
+  }
 }
 
 function serviceOf(map: DocMap, scope: Scope, authers: readonly AutherConfig[]): ServiceConfig {

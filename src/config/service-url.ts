@@ -16,7 +16,7 @@ import type { DocumentBuilder } from "./builder.ts";
 import { setKey } from "./document.ts";
 import type { DocMap, DocValue } from "./document.ts";
 import { maskUrl } from "./mask.ts";
-import { findMeta, metaInt } from "./metadata.ts";
+import { findMeta, metaInt, metaString } from "./metadata.ts";
 import { didYouMean } from "./suggest.ts";
 import { expandPorts, parseGostUrl, portColon, urlError, urlOptions } from "./url.ts";
 import type { GostUrl, UrlOptions } from "./url.ts";
@@ -224,7 +224,7 @@ function takeReferences(builder: DocumentBuilder, map: DocMap, place: string): D
   const admission = takeText(map, "admission");
   const bypass = takeText(map, "bypass");
   const resolver = takeText(map, "resolver");
-  const prefer = resolver === "" ? "" : takeText(map, "prefer");
+  const prefer = metaString(map, "prefer");
   const hosts = takeText(map, "hosts");
   return {
     ...compact({
