@@ -4,6 +4,7 @@
  */
 import { forwardConnector, tcpConnector } from "./forward.ts";
 import { httpConnector } from "./http.ts";
+import { keepAliveOf } from "./keep-alive.ts";
 import { mtlsDialer, mwsDialer, mwssDialer } from "./mux-dialer.ts";
 import { relayConnector } from "./relay-connector.ts";
 import { socks5Connector } from "./socks5-connector.ts";
@@ -11,7 +12,13 @@ import { tlsDialer } from "./tls.ts";
 import type { Connector, Dialer } from "./types.ts";
 import { wsDialer, wssDialer } from "./ws-dialer.ts";
 
-const tcpDialer: Dialer = { scheme: "tcp", handshake: (raw) => Promise.resolve(raw) };
+const tcpDialer: Dialer = {
+  scheme: "tcp",
+  handshake: (raw, node) => {
+    keepAliveOf(raw, node.dialer.metadata);
+    return Promise.resolve(raw);
+  },
+};
 
 const DIALERS: readonly Dialer[] = [
   tcpDialer,

@@ -3,6 +3,7 @@
  * do, and the TLS settings made from its configuration. One object a node, made with the chain.
  */
 import type { SecureContext } from "node:tls";
+import type { FileWatch } from "./tls-options.ts";
 
 const RTT_WEIGHT = 0.125;
 
@@ -18,6 +19,8 @@ export interface ClientTls {
   /** SHA-256 of the server's public key. */
   readonly pin: Buffer | undefined;
   readonly alpn: readonly string[];
+  /** Where it was read from. */
+  readonly files: FileWatch;
 }
 
 export class NodeMemory {

@@ -4,87 +4,20 @@
  * `caFile`, or `pin=sha256/BASE64` of the server's public key, which fails closed.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
-import {
-  type SecureContextOptions,
-  type SecureVersion,
-  type TLSSocket,
-  checkServerIdentity,
-  connect,
-  createSecureContext,
-} from "node:tls";
+import { type TLSSocket, checkServerIdentity, connect, createSecureContext } from "node:tls";
+import { metaDurationMs } from "../config/metadata.ts";
 import { configError, messageOf } from "../errors.ts";
-import type { NodeConfig, TlsConfig } from "../config/model.ts";
+import type { NodeConfig } from "../config/model.ts";
 import { parseHostPort } from "../config/net.ts";
+import { Deadline } from "./deadline.ts";
 import { duplexOf } from "./duplex.ts";
 import { ChainError, abortError, asChainError } from "./errors.ts";
 import type { ClientTls, NodeMemory } from "./memory.ts";
+import { keepAliveOf } from "./keep-alive.ts";
 import { SocketStream } from "./socket-stream.ts";
+import { FileWatch, secureOptions, tlsFiles } from "./tls-options.ts";
 import type { Dialer, NodeContext, Transport } from "./types.ts";
-
-const VERSIONS: Readonly<Record<string, SecureVersion>> = {
-  "10": "TLSv1",
-  "11": "TLSv1.1",
-  "12": "TLSv1.2",
-  "13": "TLSv1.3",
-};
-
-/** `VersionTLS12`, `TLSv1.2` or `1.2`. */
-export function tlsVersion(text: string, place: string): SecureVersion {
-  const version = VERSIONS[text.replace(/^(version)?tls(v)?/i, "").replace(".", "")];
-  if (version !== undefined) return version;
-  throw configError(place, `TLS version "${text}" is unknown (VersionTLS12, VersionTLS13)`);
-}
-
-/** Go's names of the TLS 1.2 suites in OpenSSL's spelling; others are passed on. */
-export function cipherList(suites: readonly string[]): string {
-  return suites
-    .map((suite) => {
-      const match = /^TLS_(ECDHE)_(RSA|ECDSA)_WITH_(.+)$/.exec(suite);
-      if (match === null) return suite.startsWith("TLS_RSA_WITH_") ? rsaSuite(suite) : suite;
-      return `${match[1] ?? ""}-${match[2] ?? ""}-${cipherName(match[3] ?? "")}`;
-    })
-    .join(":");
-}
-
-function rsaSuite(suite: string): string {
-  return cipherName(suite.slice("TLS_RSA_WITH_".length));
-}
-
-function cipherName(name: string): string {
-  return name
-    .replace(/^CHACHA20_POLY1305.*$/, "CHACHA20-POLY1305")
-    .replace(/^AES_(128|256)_CBC_(SHA\d*)$/, "AES$1-$2")
-    .replace(/^AES_(128|256)_GCM_(SHA\d*)$/, "AES$1-GCM-$2");
-}
-
-/** Reads a file that the configuration names; throws a configuration error. */
-export function readPem(file: string, key: string, place: string): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    throw configError(place, `${key}: cannot read ${file}: ${messageOf(error)}`, error);
-  }
-}
-
-/** Versions, suites and files of client or server as Node wants them. */
-export function secureOptions(tls: TlsConfig, place: string): SecureContextOptions {
-  const { minVersion, maxVersion, cipherSuites } = tls.options ?? {};
-  if ((tls.certFile === undefined) !== (tls.keyFile === undefined)) {
-    throw configError(place, "certFile and keyFile belong together: one of them is missing");
-  }
-  return {
-    minVersion: minVersion === undefined ? "TLSv1.2" : tlsVersion(minVersion, place),
-    maxVersion: maxVersion === undefined ? "TLSv1.3" : tlsVersion(maxVersion, place),
-    ...(cipherSuites === undefined || cipherSuites.length === 0
-      ? {}
-      : { ciphers: cipherList(cipherSuites) }),
-    ...(tls.caFile === undefined ? {} : { ca: readPem(tls.caFile, "caFile", place) }),
-    ...(tls.certFile === undefined ? {} : { cert: readPem(tls.certFile, "certFile", place) }),
-    ...(tls.keyFile === undefined ? {} : { key: readPem(tls.keyFile, "keyFile", place) }),
-  };
-}
 
 const PIN_BYTES = 32;
 
@@ -102,6 +35,8 @@ export function clientTls(node: NodeConfig): ClientTls {
   const host = parseHostPort(node.addr)?.host ?? node.addr;
   const name = tls.serverName === undefined || tls.serverName === "" ? host : tls.serverName;
   const secure = tls.secure === true;
+  // Before they are read: what changes meanwhile is seen the next time.
+  const files = new FileWatch(tlsFiles(tls));
   let context: ClientTls["context"];
   const options = secureOptions(tls, place);
   try {
@@ -111,11 +46,12 @@ export function clientTls(node: NodeConfig): ClientTls {
   }
   return {
     context,
-    verifyChain: secure || tls.caFile !== undefined,
+    verifyChain: secure || (tls.caFile ?? "") !== "",
     verifyName: secure ? name : undefined,
     serverName: isIP(name) === 0 ? name : "",
     pin: tls.pin === undefined || tls.pin === "" ? undefined : parsePin(tls.pin, place),
     alpn: tls.options?.alpn ?? [],
+    files,
   };
 }
 
@@ -124,15 +60,25 @@ export function prepareTls(node: NodeConfig, memory: NodeMemory): void {
   memory.tls ??= clientTls(node);
 }
 
+/** The settings for one more connection: files that were replaced are read again. */
+function currentTls(node: NodeConfig, { memory, log }: NodeContext): ClientTls {
+  memory.tls ??= clientTls(node);
+  if (!memory.tls.files.hasChanged()) return memory.tls;
+  try {
+    memory.tls = clientTls(node);
+  } catch (error) {
+    log.warn(`${messageOf(error)}; going on with what was read before`, { node: node.name });
+  }
+  return memory.tls;
+}
+
 /** TLS over `raw`, verified as the node asks; throws ChainError. */
 export async function startTls(
   raw: Transport,
   node: NodeConfig,
   context: NodeContext,
 ): Promise<SocketStream> {
-  prepareTls(node, context.memory);
-  const { tls } = context.memory;
-  if (tls === undefined) throw new Error("TLS was not prepared");
+  const tls = currentTls(node, context);
   warnUnverified(tls, node, context);
   const below = raw instanceof SocketStream ? raw.takeSocket() : duplexOf(raw);
   const socket = connect({
@@ -238,4 +184,22 @@ function tlsError(error: unknown, node: NodeConfig, context: NodeContext): Chain
   });
 }
 
-export const tlsDialer: Dialer = { scheme: "tls", prepare: prepareTls, handshake: startTls };
+/** TLS within `handshakeTimeout`, if there is one. */
+async function handshake(
+  raw: Transport,
+  node: NodeConfig,
+  context: NodeContext,
+): Promise<Transport> {
+  const { metadata } = node.dialer;
+  keepAliveOf(raw, metadata);
+  const limitMs = metaDurationMs(metadata, "handshakeTimeout", 0);
+  if (limitMs <= 0) return startTls(raw, node, context);
+  const limit = new Deadline(limitMs, [context.signal]);
+  try {
+    return await startTls(raw, node, { ...context, signal: limit.signal });
+  } finally {
+    limit.end();
+  }
+}
+
+export const tlsDialer: Dialer = { scheme: "tls", prepare: prepareTls, handshake };

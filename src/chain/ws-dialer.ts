@@ -8,6 +8,7 @@ import type { NodeConfig } from "../config/model.ts";
 import { configError } from "../errors.ts";
 import { Deadline } from "./deadline.ts";
 import { ChainError, abortError, asChainError } from "./errors.ts";
+import { keepAliveOf } from "./keep-alive.ts";
 import { prepareTls, startTls } from "./tls.ts";
 import type { Dialer, NodeContext, Transport } from "./types.ts";
 import { WsStream } from "./ws-stream.ts";
@@ -15,6 +16,11 @@ import { WsStream } from "./ws-stream.ts";
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const HEAD_BYTES_MAX = 16 * 1024;
 const PING_DEFAULT_MS = 15_000;
+const NOTICE_MS = 24 * 3600_000;
+/** Without effect: permessage-deflate is neither offered nor accepted, which every peer takes. */
+export const COMPRESSION_KEYS = ["ws.enableCompression", "enableCompression"];
+export const COMPRESSION_NOTICE =
+  "enableCompression has no effect: WebSocket messages are never compressed here";
 const FORBIDDEN_HEADER = /^(upgrade|connection|sec-websocket-(key|version|extensions))$/i;
 
 /** Sec-WebSocket-Accept of a key. */
@@ -137,20 +143,21 @@ async function upgrade(
 ): Promise<Transport> {
   const { metadata } = node.dialer;
   const key = randomBytes(16).toString("base64");
-  const timeoutMs = metaDurationMs(metadata, ["ws.handshakeTimeout", "handshakeTimeout"], 0);
-  const limit = timeoutMs > 0 ? new Deadline(timeoutMs, [context.signal]) : undefined;
-  const signal = limit?.signal ?? context.signal;
   try {
     transport.write([Buffer.from(upgradeRequest(node, key), "latin1")], () => undefined);
-    checkAnswer(await readHead(transport, signal), key);
+    checkAnswer(await readHead(transport, context.signal), key);
   } catch (error) {
     transport.reset();
     throw wsError(error, node);
-  } finally {
-    limit?.end();
+  }
+  if (metaBool(metadata, COMPRESSION_KEYS)) {
+    context.log.once(`compression ${node.name}`, NOTICE_MS, {
+      message: `node ${node.name}: ${COMPRESSION_NOTICE}`,
+    });
   }
   const isKeptAlive = metaBool(metadata, ["ws.keepalive", "keepalive"], false);
-  const pingMs = metaDurationMs(metadata, ["ttl", "keepalive.interval"], PING_DEFAULT_MS);
+  const periods = ["ttl", "keepalive.interval", "ws.keepaliveInterval", "keepaliveInterval"];
+  const pingMs = metaDurationMs(metadata, periods, PING_DEFAULT_MS);
   return new WsStream(transport, {
     server: false,
     mask: context.mask,
@@ -169,11 +176,45 @@ function wsError(error: unknown, node: NodeConfig): Error {
   });
 }
 
-export const wsDialer: Dialer = { scheme: "ws", handshake: upgrade };
+/** TLS and upgrade together within `handshakeTimeout`, if there is one. */
+async function inTime(
+  raw: Transport,
+  node: NodeConfig,
+  context: NodeContext,
+  handshake: (context: NodeContext) => Promise<Transport>,
+): Promise<Transport> {
+  const { metadata } = node.dialer;
+  keepAliveOf(raw, metadata, "tcp.");
+  const limitMs = metaDurationMs(metadata, ["ws.handshakeTimeout", "handshakeTimeout"], 0);
+  if (limitMs <= 0) return handshake(context);
+  const limit = new Deadline(limitMs, [context.signal]);
+  try {
+    return await handshake({ ...context, signal: limit.signal });
+  } finally {
+    limit.end();
+  }
+}
+
+/** Path, host and headers make a request; throws a configuration error. */
+function prepareWs(node: NodeConfig): void {
+  upgradeRequest(node, "");
+}
+
+export const wsDialer: Dialer = {
+  scheme: "ws",
+  prepare: prepareWs,
+  handshake: (raw, node, context) =>
+    inTime(raw, node, context, (limited) => upgrade(raw, node, limited)),
+};
 
 export const wssDialer: Dialer = {
   scheme: "wss",
-  prepare: prepareTls,
-  handshake: async (raw, node, context) =>
-    upgrade(await startTls(raw, node, context), node, context),
+  prepare: (node, memory) => {
+    prepareTls(node, memory);
+    prepareWs(node);
+  },
+  handshake: (raw, node, context) =>
+    inTime(raw, node, context, async (limited) =>
+      upgrade(await startTls(raw, node, limited), node, limited),
+    ),
 };

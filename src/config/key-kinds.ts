@@ -71,7 +71,9 @@ keepalive|ws.keepalive bool keep the connection (tcp, ws: probe it; udp: after a
 keepAlive|tun.keepalive bool probe the peer
 keepalive.idle|keepalive.interval duration time between probes
 keepaliveInterval|ws.keepaliveInterval duration time between probes
-keepalive.count int unanswered probes before the end
+keepalive.count|tcp.keepalive.count int unanswered probes before the end
+tcp.keepalive bool probe the TCP connection below the WebSocket
+tcp.keepalive.idle|tcp.keepalive.interval duration time between probes of TCP
 mptcp bool multipath TCP
 reuseport bool let several processes listen on one port
 ttl|keepalive.ttl duration how long a session may be idle
@@ -84,6 +86,7 @@ http.header map further headers
 enableCompression|ws.enableCompression bool compress WebSocket messages
 readHeaderTimeout|ws.readHeaderTimeout duration limit for the request's head
 mux.type text smux
+mux.maxStreams int streams of a session at a time
 mux.version int version of smux, 1 or 2; both ends must agree
 mux.keepaliveDisabled bool no probes in the session
 mux.keepaliveInterval|mux.keepaliveTimeout duration probes of the session

@@ -12,6 +12,8 @@ const WS_KEYS = split(
   "path host header handshakeTimeout readHeaderTimeout readBufferSize writeBufferSize",
   "enableCompression backlog keepalive keepaliveInterval ttl",
 ).flatMap((key) => [key, `ws.${key}`]);
+/** TCP keep-alive below a WebSocket, whose own keys take the short names. */
+const WS_TCP_KEYS = TCP_KEYS.filter((key) => key !== "mptcp").map((key) => `tcp.${key}`);
 const MUX_KEYS = split(
   "mux.version mux.keepaliveInterval mux.keepaliveDisabled mux.keepaliveTimeout",
   "mux.maxFrameSize mux.maxReceiveBuffer mux.maxStreamBuffer mux.type mux.maxStreams",
@@ -87,11 +89,11 @@ export const CONNECTOR_KEYS: Readonly<Record<string, readonly string[]>> = {
 export const DIALER_KEYS: Readonly<Record<string, readonly string[]>> = {
   tcp: TCP_KEYS,
   tls: [...TCP_KEYS, "handshakeTimeout"],
-  ws: [...TCP_KEYS, ...WS_KEYS],
-  wss: [...TCP_KEYS, ...WS_KEYS],
+  ws: [...TCP_KEYS, ...WS_KEYS, ...WS_TCP_KEYS],
+  wss: [...TCP_KEYS, ...WS_KEYS, ...WS_TCP_KEYS],
   mtls: [...TCP_KEYS, "handshakeTimeout", ...MUX_KEYS],
-  mws: [...TCP_KEYS, ...WS_KEYS, ...MUX_KEYS],
-  mwss: [...TCP_KEYS, ...WS_KEYS, ...MUX_KEYS],
+  mws: [...TCP_KEYS, ...WS_KEYS, ...WS_TCP_KEYS, ...MUX_KEYS],
+  mwss: [...TCP_KEYS, ...WS_KEYS, ...WS_TCP_KEYS, ...MUX_KEYS],
   direct: TCP_KEYS,
 };
 

@@ -48,6 +48,10 @@ export interface TlsConfig {
   };
   readonly rejectUnknownSNI?: boolean;
   readonly serverNames?: readonly string[];
+  /** Of the certificate that is made where none is given (section `tls`). */
+  readonly validityMs?: number;
+  readonly commonName?: string;
+  readonly organization?: string;
 }
 
 export interface ListenerConfig {

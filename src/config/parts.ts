@@ -26,7 +26,8 @@ export interface Scope {
 
 /** Keys and kinds are the schema's: they were normalised. */
 export function tlsOf(map: DocMap): TlsConfig {
-  return { ...map };
+  const validityMs = numberOf(map, "validity");
+  return { ...map, ...(validityMs === undefined ? {} : { validityMs }) };
 }
 
 /** The type of a part, under its first name; an unknown one is an error. */

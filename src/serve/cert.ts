@@ -9,21 +9,34 @@ import { X509Certificate, generateKeyPairSync, randomBytes, sign } from "node:cr
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { readPem } from "../chain/tls.ts";
+import { readPem } from "../chain/tls-options.ts";
 import type { Config, Place, TlsConfig } from "../config/model.ts";
-import { messageOf } from "../errors.ts";
+import { configError, messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 
 export interface KeyPair {
   /** PEM. */
   readonly cert: Buffer;
   readonly key: Buffer;
+  /** Where it was read from; absent: from nowhere. */
+  readonly files?: readonly string[];
 }
 
-const ORGANIZATION = "GOST";
-const COMMON_NAME = "gost.run";
-const VALID_DAYS = 365;
+/** What a generated certificate says. */
+interface Subject {
+  readonly organization: string;
+  readonly commonName: string;
+  readonly validMs: number;
+}
+
 const DAY_MS = 24 * 3600_000;
+const SUBJECT: Subject = {
+  organization: "GOST",
+  commonName: "gost.run",
+  validMs: 365 * DAY_MS,
+};
+/** RFC 5280 A.1: ub-common-name and ub-organization-name. */
+const NAME_MAX = 64;
 const SERIAL_BYTES = 16;
 
 const TAG_INTEGER = 0x02;
@@ -57,10 +70,10 @@ function oid(text: string): Buffer {
   return der(TAG_OID, Buffer.from(bytes));
 }
 
-function nameOf(): Buffer {
+function nameOf({ organization, commonName }: Subject): Buffer {
   const part = (type: string, text: string): Buffer =>
     der(TAG_SET, der(TAG_SEQUENCE, oid(type), der(TAG_UTF8, Buffer.from(text))));
-  return der(TAG_SEQUENCE, part("2.5.4.10", ORGANIZATION), part("2.5.4.3", COMMON_NAME));
+  return der(TAG_SEQUENCE, part("2.5.4.10", organization), part("2.5.4.3", commonName));
 }
 
 /** RFC 5280 §4.1.2.5.2; UTCTime would only be needed for readers that no longer exist. */
@@ -79,9 +92,9 @@ function extension(id: string, isCritical: boolean, value: Buffer): Buffer {
   return der(TAG_SEQUENCE, oid(id), ...critical, der(TAG_OCTET_STRING, value));
 }
 
-function extensions(): Buffer {
+function extensions(commonName: string): Buffer {
   const usages = der(TAG_SEQUENCE, oid("1.3.6.1.5.5.7.3.2"), oid("1.3.6.1.5.5.7.3.1"));
-  const names = der(TAG_SEQUENCE, der(0x82, Buffer.from(COMMON_NAME)));
+  const names = der(TAG_SEQUENCE, der(0x82, Buffer.from(commonName)));
   return der(
     0xa3,
     der(
@@ -101,8 +114,8 @@ function pem(label: string, body: Buffer): Buffer {
   return Buffer.from(`-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`);
 }
 
-/** A new self-signed certificate, valid from a day ago (clocks differ) for a year. */
-export function generateCertificate(now = new Date()): KeyPair {
+/** A new self-signed certificate, valid from a day ago (clocks differ) for a year or as told. */
+export function generateCertificate(now = new Date(), subject = SUBJECT): KeyPair {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const ecdsaWithSha256 = der(TAG_SEQUENCE, oid("1.2.840.10045.4.3.2"));
   const serial = randomBytes(SERIAL_BYTES);
@@ -111,18 +124,18 @@ export function generateCertificate(now = new Date()): KeyPair {
   const validity = der(
     TAG_SEQUENCE,
     timeOf(new Date(now.getTime() - DAY_MS)),
-    timeOf(new Date(now.getTime() + VALID_DAYS * DAY_MS)),
+    timeOf(new Date(now.getTime() + subject.validMs)),
   );
   const tbs = der(
     TAG_SEQUENCE,
     der(0xa0, der(TAG_INTEGER, Buffer.of(2))),
     der(TAG_INTEGER, serial),
     ecdsaWithSha256,
-    nameOf(),
+    nameOf(subject),
     validity,
-    nameOf(),
+    nameOf(subject),
     publicKey.export({ type: "spki", format: "der" }),
-    extensions(),
+    extensions(subject.commonName),
   );
   const signature = sign("sha256", tbs, privateKey);
   const certificate = der(
@@ -140,15 +153,43 @@ function filesOf(tls: TlsConfig | undefined, place: Place): KeyPair | undefined 
   return {
     cert: readPem(tls.certFile, "certFile", place),
     key: readPem(tls.keyFile, "keyFile", place),
+    files: [tls.certFile, tls.keyFile],
   };
 }
 
-function isValidNow(cert: Buffer): boolean {
+/** Throws a configuration error for what no certificate can say. */
+function subjectOf(tls: TlsConfig | undefined): Subject {
+  const text = (key: "organization" | "commonName"): string => {
+    const given = tls?.[key] ?? "";
+    if (given === "") return SUBJECT[key];
+    const isName = given.length <= NAME_MAX && (key === "organization" || HOST_NAME.test(given));
+    if (isName) return given;
+    throw configError("tls", `${key}: ${JSON.stringify(given)} is not possible in a certificate`);
+  };
+  const validMs = tls?.validityMs ?? 0;
+  return {
+    organization: text("organization"),
+    commonName: text("commonName"),
+    validMs: validMs > 0 ? validMs : SUBJECT.validMs,
+  };
+}
+
+const HOST_NAME = /^[A-Za-z0-9*]([A-Za-z0-9_.-]*[A-Za-z0-9])?$/;
+
+/** What is wrong with a stored certificate; undefined: nothing. */
+function faultOf(cert: Buffer, subject: Subject): string | undefined {
   try {
-    return new Date(new X509Certificate(cert).validTo).getTime() > new Date().getTime();
+    const { validTo, subject: said } = new X509Certificate(cert);
+    if (new Date(validTo).getTime() <= new Date().getTime()) return "has expired";
+    if (subject === SUBJECT || said === subjectText(subject)) return undefined;
+    return "is for another name";
   } catch {
-    return false;
+    return "cannot be read";
   }
+}
+
+function subjectText({ organization, commonName }: Subject): string {
+  return `O=${organization}\nCN=${commonName}`;
 }
 
 /** The certificate for a listener; throws a configuration error for files that cannot be read. */
@@ -164,25 +205,30 @@ export function certificateFor(
     return {
       cert: readPem("cert.pem", "certFile", place),
       key: readPem("key.pem", "keyFile", place),
+      files: ["cert.pem", "key.pem"],
     };
   }
-  return storedCertificate(join(homedir(), ".gost"), log);
+  const { validityMs, commonName, organization } = config.tls ?? {};
+  const isUsual = validityMs === undefined && (commonName ?? "") + (organization ?? "") === "";
+  const subject = isUsual ? SUBJECT : subjectOf(config.tls);
+  return storedCertificate(join(homedir(), ".gost"), log, subject);
 }
 
 /** The stored certificate of a folder, made or renewed if need be; unwritable folders only warn. */
-export function storedCertificate(folder: string, log: Logger): KeyPair {
+export function storedCertificate(folder: string, log: Logger, subject = SUBJECT): KeyPair {
   const certFile = join(folder, "auto-ca-cert.pem");
   const keyFile = join(folder, "auto-ca-key.pem");
   try {
     if (existsSync(certFile) && existsSync(keyFile)) {
       const stored = { cert: readFileSync(certFile), key: readFileSync(keyFile) };
-      if (isValidNow(stored.cert)) return stored;
-      log.info(`the certificate in ${certFile} has expired: making a new one`);
+      const fault = faultOf(stored.cert, subject);
+      if (fault === undefined) return stored;
+      log.info(`the certificate in ${certFile} ${fault}: making a new one`);
     }
   } catch (error) {
     log.warn(`cannot read the stored certificate: ${messageOf(error)}`);
   }
-  const made = generateCertificate();
+  const made = generateCertificate(new Date(), subject);
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     store(keyFile, made.key, 0o600);

@@ -7,10 +7,12 @@
  */
 import type { Duplex } from "node:stream";
 import { type AddressInfo, type Server, Socket, createServer } from "node:net";
+import { keepAlive } from "../chain/keep-alive.ts";
 import { SocketStream, belowOf } from "../chain/socket-stream.ts";
 import type { Transport } from "../chain/types.ts";
-import { metaDurationMs, metaInt } from "../config/metadata.ts";
-import type { Config, ServiceConfig } from "../config/model.ts";
+import { COMPRESSION_KEYS, COMPRESSION_NOTICE } from "../chain/ws-dialer.ts";
+import { metaBool, metaDurationMs, metaInt } from "../config/metadata.ts";
+import type { Config, Metadata, ServiceConfig } from "../config/model.ts";
 import { joinHostPort, parseHostPort } from "../config/net.ts";
 import { TsgostError, codeOf, configError, messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -55,6 +57,14 @@ export async function listen(
   return listener;
 }
 
+/** For TLS and upgrade together: the shorter one of GOST's two limits, and never none. */
+function handshakeMs(metadata: Metadata): number {
+  const whole = metaDurationMs(metadata, ["ws.handshakeTimeout", "handshakeTimeout"], 0);
+  const head = metaDurationMs(metadata, ["ws.readHeaderTimeout", "readHeaderTimeout"], 0);
+  const given = [whole, head].filter((ms) => ms > 0);
+  return given.length === 0 ? HANDSHAKE_MS : Math.min(...given);
+}
+
 class SocketListener implements Listener {
   readonly #service: ServiceConfig;
   readonly #context: ListenContext;
@@ -81,19 +91,17 @@ class SocketListener implements Listener {
     }
     this.#connectionsMax = metaInt(metadata, "maxConnections", CONNECTIONS_MAX);
     this.#handshakesMax = metaInt(metadata, ["ws.backlog", "backlog"], HANDSHAKES_MAX);
-    const names = [
-      "ws.handshakeTimeout",
-      "handshakeTimeout",
-      "ws.readHeaderTimeout",
-      "readHeaderTimeout",
-    ];
-    const handshakeMs = metaDurationMs(metadata, names, HANDSHAKE_MS);
-    this.#handshakeMs = handshakeMs > 0 ? handshakeMs : HANDSHAKE_MS;
+    this.#handshakeMs = handshakeMs(metadata);
     const base = type.replace(/^m/, "");
     if (base === "tls" || base === "wss") {
       this.#tls = new TlsAcceptor(tls, config, { place: service.place, log: context.log });
     }
-    if (base === "ws" || base === "wss") this.#ws = new WsAcceptor(service);
+    if (base === "ws" || base === "wss") {
+      this.#ws = new WsAcceptor(service);
+      if (metaBool(metadata, COMPRESSION_KEYS)) {
+        context.log.warn(`${service.name}: ${COMPRESSION_NOTICE}`);
+      }
+    }
     if (base !== type) this.#mux = new MuxAcceptor(service, context.log, this.#connectionsMax);
     this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
     this.#server.on("connection", (socket) => {
@@ -177,6 +185,7 @@ class SocketListener implements Listener {
     const peer = joinHostPort(socket.remoteAddress ?? "", socket.remotePort ?? 0);
     const local = joinHostPort(socket.localAddress ?? "", socket.localPort ?? 0);
     socket.setKeepAlive(true, KEEPALIVE_MS);
+    keepAlive(socket, this.#service.listener.metadata);
     const onEarlyError = (): void => undefined;
     socket.on("error", onEarlyError);
     socket.once("close", () => {

@@ -3,13 +3,24 @@
  * refuse unknown server names. Handshakes run over sockets that the listener accepted.
  */
 import type { Socket } from "node:net";
-import { type SecureContext, type Server, type TLSSocket, createSecureContext } from "node:tls";
-import { createServer } from "node:tls";
-import { secureOptions } from "../chain/tls.ts";
+import {
+  type SecureContext,
+  type Server,
+  type TLSSocket,
+  type TlsOptions,
+  createSecureContext,
+  createServer,
+} from "node:tls";
+import { FileWatch, secureOptions } from "../chain/tls-options.ts";
 import type { Config, Place, TlsConfig } from "../config/model.ts";
 import { configError, messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { certificateFor } from "./cert.ts";
+
+export interface TlsContext {
+  readonly place: Place;
+  readonly log: Logger;
+}
 
 interface Waiting {
   readonly ready: (stream: TLSSocket) => void;
@@ -17,45 +28,34 @@ interface Waiting {
 }
 
 export class TlsAcceptor {
+  readonly #tls: TlsConfig;
+  readonly #config: Config;
+  readonly #context: TlsContext;
   readonly #server: Server;
+  #secure: SecureContext;
+  #files: FileWatch;
   /** By the four numbers of a connection, because Node does not tell a TLSSocket's socket. */
   readonly #waiting = new Map<string, Waiting>();
 
-  constructor(
-    tls: TlsConfig | undefined,
-    config: Config,
-    context: { readonly place: Place; readonly log: Logger },
-  ) {
-    const { place, log } = context;
-    const pair = certificateFor(tls, config, place, log);
-    const { caFile, rejectUnknownSNI, serverNames } = tls ?? {};
-    const options = { ...secureOptions(tls ?? {}, place), ...pair };
-    let secure: SecureContext;
-    try {
-      secure = createSecureContext(options);
-    } catch (error) {
-      throw configError(place, `certificate or key is not usable: ${messageOf(error)}`, error);
-    }
+  /** Throws a configuration error. */
+  constructor(tls: TlsConfig | undefined, config: Config, context: TlsContext) {
+    this.#tls = tls ?? {};
+    this.#config = config;
+    this.#context = context;
+    const { options, secure, files } = this.#read();
+    this.#secure = secure;
+    this.#files = files;
+    const { rejectUnknownSNI, serverNames, options: more } = this.#tls;
     const isStrict = rejectUnknownSNI === true;
     const names = new Set((serverNames ?? []).map((name) => name.toLowerCase()));
+    const alpn = more?.alpn ?? [];
     this.#server = createServer({
       ...options,
-      requestCert: caFile !== undefined,
-      rejectUnauthorized: caFile !== undefined,
+      ...(alpn.length === 0 ? {} : { ALPNProtocols: [...alpn] }),
       // The listener has a deadline of its own.
       handshakeTimeout: 120_000,
       allowHalfOpen: true,
-      ...(isStrict
-        ? {
-            SNICallback: (
-              name: string,
-              done: (error: Error | null, secure?: SecureContext) => void,
-            ): void => {
-              if (names.size === 0 || names.has(name.toLowerCase())) done(null, secure);
-              else done(new Error(`unknown server name ${name}`));
-            },
-          }
-        : {}),
+      ...(isStrict ? { SNICallback: this.#chooseBy(names) } : {}),
     });
     this.#server.on("secureConnection", (stream) => {
       const key = keyOf(stream);
@@ -77,7 +77,48 @@ export class TlsAcceptor {
     });
   }
 
+  /** Reads the certificate and all settings; throws a configuration error. */
+  #read(): { options: TlsOptions; secure: SecureContext; files: FileWatch } {
+    const { place, log } = this.#context;
+    const needsClient = (this.#tls.caFile ?? "") !== "";
+    const pair = certificateFor(this.#tls, this.#config, place, log);
+    const files = new FileWatch([...(pair.files ?? []), this.#tls.caFile]);
+    const { cert, key } = pair;
+    const options = { ...secureOptions(this.#tls, place), cert, key };
+    try {
+      const secure = createSecureContext(options);
+      const clients = { requestCert: needsClient, rejectUnauthorized: needsClient };
+      return { options: { ...options, ...clients }, secure, files };
+    } catch (error) {
+      throw configError(place, `certificate or key is not usable: ${messageOf(error)}`, error);
+    }
+  }
+
+  /** Files that were replaced count for the connections to come. */
+  #refresh(): void {
+    if (!this.#files.hasChanged()) return;
+    const { log } = this.#context;
+    try {
+      const { options, secure, files } = this.#read();
+      this.#server.setSecureContext(options);
+      this.#secure = secure;
+      this.#files = files;
+      log.info("the certificate was read again");
+    } catch (error) {
+      log.warn(`${messageOf(error)}; going on with what was read before`);
+    }
+  }
+
+  #chooseBy(names: ReadonlySet<string>): NonNullable<TlsOptions["SNICallback"]> {
+    return (name, done) => {
+      const isKnown = names.size === 0 || names.has(name.toLowerCase());
+      if (isKnown) done(null, this.#secure);
+      else done(new Error(`unknown server name ${name}`));
+    };
+  }
+
   accept(socket: Socket, ready: (stream: TLSSocket) => void, fail: (error: Error) => void): void {
+    this.#refresh();
     const key = keyOf(socket);
     this.#waiting.set(key, { ready, fail });
     socket.once("close", () => this.#waiting.delete(key));

@@ -76,6 +76,8 @@ export interface Native {
   /** SO_ERROR, 0 or a positive errno. */
   socketError(fd: number): number;
   setNoDelay(fd: number, on: boolean): void;
+  /** SO_KEEPALIVE on, with TCP_KEEPIDLE and TCP_KEEPINTVL in seconds and TCP_KEEPCNT. */
+  setKeepAlive(fd: number, idleS: number, intervalS: number, count: number): void;
   /** Local or peer name; undefined if there is none. */
   socketName(fd: number, peer: boolean): { address: Uint8Array; port: number } | undefined;
   /** send() of spans {ptr u32, len u32}; bytes taken or -errno. MSG_NOSIGNAL. */

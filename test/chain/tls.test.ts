@@ -7,7 +7,7 @@ import { type AddressInfo } from "node:net";
 import { once } from "node:events";
 import * as assert from "uvu/assert";
 import { ChainError } from "../../src/chain/errors.ts";
-import { cipherList, tlsVersion } from "../../src/chain/tls.ts";
+import { cipherList, tlsVersion } from "../../src/chain/tls-options.ts";
 import type { TlsConfig } from "../../src/config/model.ts";
 import { generateCertificate } from "../../src/serve/cert.ts";
 import { suite } from "../kit/suite.ts";
@@ -138,10 +138,19 @@ test("versions and suites are read in Go's spelling", () => {
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
     "TLS_RSA_WITH_AES_256_CBC_SHA",
   ];
+  const usual =
+    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:" +
+    "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:AES256-SHA";
+  assert.is(cipherList(suites, ""), usual);
   assert.is(
-    cipherList(suites),
-    "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:AES256-SHA",
+    cipherList(["TLS_AES_128_GCM_SHA256", "aes256-sha"], "").split(":").at(-1),
+    "aes256-sha",
   );
+  for (const unknown of ["TLS_ECDHE_RSA_WITH_AES_512", "TLS_RSA_WITH_RC4_128_SHA", "", "DEFAULT"]) {
+    const isTold = (error: unknown): boolean =>
+      String(error).includes(`node-1: cipher suite "${unknown}"`);
+    assert.throws(() => cipherList([unknown], "node-1"), isTold, unknown);
+  }
 });
 
 test("a client and a server without a common version fail with advice", async () => {

@@ -4,6 +4,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
+import type { TlsConfig } from "../../src/config/model.ts";
 import { certificateFor, generateCertificate, storedCertificate } from "../../src/serve/cert.ts";
 import { CertFiles, MemoryLog, emptyConfig } from "../chain/world.ts";
 import { suite } from "../kit/suite.ts";
@@ -49,6 +50,32 @@ test("is stored for its owner only, used again, and renewed when it has expired"
   assert.equal(readFileSync(join(folder, "auto-ca-cert.pem")), renewed.cert);
   assert.is(log.find(/expired/).length, 1);
   rmSync(join(folder, ".."), { recursive: true });
+});
+
+test("the tls section names whom a generated certificate is for, and for how long", () => {
+  const home = mkdtempSync(join(tmpdir(), "tsgost-home-"));
+  const before = process.env["HOME"];
+  process.env["HOME"] = home;
+  try {
+    const log = new MemoryLog();
+    const of = (tls: TlsConfig): X509Certificate =>
+      new X509Certificate(certificateFor({}, { ...emptyConfig, tls }, "-L", log).cert);
+    const usual = of({});
+    assert.is(usual.subject, "O=GOST\nCN=gost.run");
+    const named = of({ commonName: "proxy.example", validityMs: 48 * 3_600_000 });
+    assert.is(named.subject, "O=GOST\nCN=proxy.example");
+    assert.is(named.checkHost("proxy.example"), "proxy.example");
+    assert.is(Date.parse(named.validTo) - Date.parse(named.validFrom), 72 * 3_600_000);
+    assert.is(log.find(/another name/).length, 1);
+    assert.is(of({ commonName: "proxy.example" }).fingerprint256, named.fingerprint256);
+    assert.match(of({ organization: "Müller & Söhne" }).subject, /O=M.*hne\nCN=gost.run/);
+    assert.throws(() => of({ commonName: "not a name" }), /commonName/);
+    assert.throws(() => of({ organization: "x".repeat(65) }), /organization/);
+  } finally {
+    if (before === undefined) delete process.env["HOME"];
+    else process.env["HOME"] = before;
+    rmSync(home, { recursive: true });
+  }
 });
 
 test("a folder that cannot be written warns, and the certificate is used all the same", () => {

@@ -253,6 +253,28 @@ static napi_value set_no_delay(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/* setKeepAlive(fd, idleSeconds, intervalSeconds, count): void */
+static napi_value set_keep_alive(napi_env env, napi_callback_info info) {
+  addon *owner;
+  napi_value values[4];
+  int32_t numbers[4];
+  if (!take_values(env, info, values, 4, &owner)) return NULL;
+  for (int i = 0; i < 4; i++) {
+    if (napi_get_value_int32(env, values[i], &numbers[i]) != napi_ok) {
+      napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "setKeepAlive expects four numbers");
+      return NULL;
+    }
+  }
+  int fd = numbers[0];
+  if (set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1) != 0 ||
+      set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, numbers[1]) != 0 ||
+      set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, numbers[2]) != 0 ||
+      set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, numbers[3]) != 0) {
+    return fail(env, errno, "setsockopt SO_KEEPALIVE");
+  }
+  return NULL;
+}
+
 /* socketName(fd, peer): {address, port} or undefined */
 static napi_value socket_name(napi_env env, napi_callback_info info) {
   addon *owner;
@@ -366,6 +388,7 @@ void define_socket(napi_env env, napi_value exports, addon *owner) {
   define(env, exports, owner, "connect", connect_to);
   define(env, exports, owner, "socketError", socket_error);
   define(env, exports, owner, "setNoDelay", set_no_delay);
+  define(env, exports, owner, "setKeepAlive", set_keep_alive);
   define(env, exports, owner, "socketName", socket_name);
   define(env, exports, owner, "sendSpans", send_spans);
   define(env, exports, owner, "recvSpans", recv_spans);
