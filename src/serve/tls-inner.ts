@@ -6,7 +6,7 @@
 import { type SecureContext, TLSSocket, createSecureContext } from "node:tls";
 import { duplexOf } from "../chain/duplex.ts";
 import { SocketStream } from "../chain/socket-stream.ts";
-import { secureOptions } from "../chain/tls.ts";
+import { secureOptions } from "../chain/tls-options.ts";
 import type { Transport } from "../chain/types.ts";
 import type { ServiceConfig, TlsConfig } from "../config/model.ts";
 import { configError, messageOf } from "../errors.ts";
