@@ -73,8 +73,10 @@ for (const { name, args, document, gost, ours, warnings = [], error, start } of 
     const judged = judge(args);
     assert.is(judged.error, error);
     assert.equal(judged.warnings, warnings);
-    // What a start says depends on what is built; this is never.
-    if (start !== undefined) assert.is(judged.start, start);
+    // What a start says depends on what is built; these never are. Behind it is a list of those
+    // that are.
+    const cut = (text: string | undefined) => text?.replace(/ \(there are .*$/, "");
+    if (start !== undefined) assert.is(cut(judged.start), cut(start));
     if (error === undefined) assert.equal(print(args), ours ?? document);
   });
 }
