@@ -72,12 +72,14 @@ class HttpsExchange implements Exchange {
   async ask(question: DnsQuestion, context: AskContext): Promise<Answer> {
     const query = makeQuery(question, context.options, 0);
     for (let tries = 0; ; tries++) {
-      const client = await withSignal(this.#open(), context.signal);
+      const opened = this.#open();
+      const client = await withSignal(opened, context.signal);
       try {
         return expectAnswer(query, await client.post(query.bytes, context.signal));
       } catch (error) {
         const isStale = client.isOver && client.answered > 0;
         if (tries > 0 || !isStale || context.signal.aborted) throw error;
+        if (this.#client === opened) this.#client = undefined;
       }
     }
   }
@@ -118,7 +120,7 @@ class Http2Client implements Client {
   readonly #session: ClientHttp2Session;
   readonly #settings: HttpsSettings;
   answered = 0;
-  isOver = false;
+  #hasGoaway = false;
 
   constructor(socket: Duplex, settings: HttpsSettings, onOver: () => void) {
     this.#settings = settings;
@@ -126,14 +128,18 @@ class Http2Client implements Client {
       createConnection: () => socket,
       settings: { enablePush: false },
     });
-    const over = (): void => {
-      this.isOver = true;
+    this.#session.on("error", onOver);
+    this.#session.on("close", onOver);
+    this.#session.on("goaway", () => {
+      this.#hasGoaway = true;
       onOver();
-    };
-    this.#session.on("error", over);
-    this.#session.on("close", over);
-    this.#session.on("goaway", over);
+    });
     this.#session.setTimeout(IDLE_MS, () => this.#session.close());
+  }
+
+  /** Its streams learn of the end before its own events tell it. */
+  get isOver(): boolean {
+    return this.#hasGoaway || this.#session.closed || this.#session.destroyed;
   }
 
   post(body: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {

@@ -94,7 +94,10 @@ class Connection {
   /** Given up, their answers may still come. */
   readonly #abandoned = new Set<number>();
   readonly #idle: NodeJS.Timeout;
-  #held: Buffer = Buffer.alloc(0);
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+  /** Bytes of what is next, length included; 2 while the length is not known. */
+  #wanted = 2;
   #isOver = false;
   #answered = 0;
 
@@ -179,12 +182,17 @@ class Connection {
 
   #onData(chunk: Buffer): void {
     this.#idle.refresh();
-    this.#held = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
-    while (this.#held.length >= 2 && !this.#isOver) {
-      const end = 2 + this.#held.readUInt16BE(0);
-      if (this.#held.length < end) return;
-      this.#onMessage(Uint8Array.from(this.#held.subarray(2, end)));
-      this.#held = this.#held.subarray(end);
+    this.#held.push(chunk);
+    this.#heldBytes += chunk.length;
+    while (this.#heldBytes >= this.#wanted && !this.#isOver) {
+      // Joined when a message is there, or its length: not for each piece of one.
+      const held = Buffer.concat(this.#held);
+      const end = held.length < 2 ? 2 : 2 + held.readUInt16BE(0);
+      this.#wanted = held.length < end ? end : 2;
+      const rest = held.length < end ? held : held.subarray(end);
+      this.#held = [rest];
+      this.#heldBytes = rest.length;
+      if (held.length >= end) this.#onMessage(Uint8Array.from(held.subarray(2, end)));
     }
   }
 
@@ -207,7 +215,8 @@ class Connection {
     this.#isOver = true;
     clearTimeout(this.#idle);
     this.#onOver();
-    this.#held = Buffer.alloc(0);
+    this.#held = [];
+    this.#heldBytes = 0;
     this.#stream.destroy();
     for (const pending of [...this.#pending.values()]) pending.fail(error);
   }
