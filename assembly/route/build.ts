@@ -83,7 +83,8 @@ function checkKind(set: RuleSet, rule: Rule): bool {
     case layout.RULE_SUFFIX:
     case layout.RULE_BELOW:
       set.namePortBits |= bit;
-      set.hashedCount++;
+      // A name with ports stands there twice.
+      set.hashedCount += rule.portBits == 0 ? 1 : 2;
       return first == rule.portMin && checkName(set, rule);
     case layout.RULE_GLOB:
       return rule.portBits == 0 && checkGlob(set, rule);
@@ -243,6 +244,7 @@ function beginList(set: RuleSet): i32 {
   while (set.list < rules.LISTS && listOf(set, set.list).count == 0) set.list++;
   set.cursor = 0;
   set.pass = 0;
+  set.side = 0;
   if (set.list < rules.LISTS) {
     collectAll(set);
     set.phase = rules.PHASE_SORT;

@@ -4,8 +4,8 @@
  * first address, and each rule gets what the ones before it left over.
  *
  * Sorting is by bytes from the lowest to the highest (radix), between two arrays of record indices
- * in the scratch block; a pass counts all records, then moves them. IPv4 takes 4 passes, IPv6 16,
- * so the sorted list is in the first array again.
+ * in the scratch block; a pass counts all records, then moves them to the other array. IPv4 takes
+ * 4 passes, IPv6 16; a byte that is the same everywhere needs no move.
  */
 import * as layout from "../layout";
 import { LIST_CIDR_4, LIST_CIDR_6, LIST_RANGE_4, LIST_RANGE_6 } from "./rules";
@@ -45,14 +45,15 @@ export function scratchBytes(most: u32): u32 {
   return COUNTS_BYTES + most * 8;
 }
 
-/** The array that a pass reads (0) or writes (1). */
+/** The one or the other array; `set.side` is the one that holds the list. */
 function indexArray(set: RuleSet, most: u32, which: u32): usize {
   return set.scratch + COUNTS_BYTES + <usize>(which * most) * 4;
 }
 
 function first4(rule: Rule): u32 {
   if (<u32>rule.kind == layout.RULE_RANGE_4) return rule.value;
-  return rule.prefix == 0 ? 0 : rule.value & ~((<u32>0xffffffff) >> (<u32>rule.prefix));
+  if (rule.prefix >= 32) return rule.value;
+  return rule.value & ~((<u32>0xffffffff) >> (<u32>rule.prefix));
 }
 
 function last4(rule: Rule): u32 {
@@ -112,8 +113,8 @@ export function sortStep(set: RuleSet, most: u32, budget: u32): void {
     set.pass = 0;
     return;
   }
-  const from = indexArray(set, most, pass & 1);
-  const to = indexArray(set, most, (pass & 1) ^ 1);
+  const from = indexArray(set, most, set.side);
+  const to = indexArray(set, most, set.side ^ 1);
   const counts = set.scratch;
   const isCounting = (set.pass & 1) == 0;
   if (isCounting && set.cursor == 0) memory.fill(counts, 0, COUNTS_BYTES);
@@ -129,7 +130,23 @@ export function sortStep(set: RuleSet, most: u32, budget: u32): void {
   if (end < count) return;
   set.cursor = 0;
   set.pass++;
-  if (isCounting) sumUp(counts);
+  if (!isCounting) {
+    set.side ^= 1;
+  } else if (isAllSame(counts, count)) {
+    // The move would change nothing.
+    set.pass++;
+  } else {
+    sumUp(counts);
+  }
+}
+
+/** Did one byte occur in all of `count` records? */
+function isAllSame(counts: usize, count: u32): bool {
+  for (let i: usize = 0; i < 256; i++) {
+    const here = load<u32>(counts + i * 4);
+    if (here != 0) return here == count;
+  }
+  return true;
 }
 
 /** Counts become the places where each value begins. */
@@ -146,7 +163,7 @@ function sumUp(counts: usize): void {
 export function sweepStep(set: RuleSet, most: u32, budget: u32): bool {
   const list = set.list;
   const segments = listOf(set, list);
-  const sorted = indexArray(set, most, 0);
+  const sorted = indexArray(set, most, set.side);
   const end = segments.count - set.cursor < budget ? segments.count : set.cursor + budget;
   // `pass` counts the segments made so far.
   for (let i = set.cursor; i < end; i++) {

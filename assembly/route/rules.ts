@@ -54,6 +54,7 @@ export class RuleSet {
   cursor: u32;
   list: u32;
   pass: u32;
+  side: u32;
   /** The image and the parts of it. */
   image: usize;
   imageBytes: u32;

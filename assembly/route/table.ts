@@ -113,43 +113,64 @@ function numberOf(rule: Rule): u32 {
 
 /**
  * Puts a hashed rule into the table, unless one with the same meaning is there. A wildcard is hung
- * up behind the first one of its anchor.
+ * up behind the first one of its anchor. A name with ports goes in twice: where it is found, and
+ * under its bare name, to tell look-ups that asking for ports is worth it.
  */
 export function insertRule(set: RuleSet, index: u32): void {
   const rule = ruleOf(set, index);
   const kind = <u32>rule.kind;
-  let hash: u64 = 0;
   if (kind == layout.RULE_GLOB) {
     const value = valueOf(set, rule);
     const anchor = <u32>rule.anchorBytes;
     const isHead = rule.prefix == <u8>layout.RULE_ANCHOR_HEAD;
-    hash = isHead ? hashHead(value, anchor) : hashName(anchorOf(set, rule), anchor);
+    const base = isHead ? hashHead(value, anchor) : hashName(anchorOf(set, rule), anchor);
+    const held = putInto(set, mix(base, 0, 0), index, false);
+    if (held == 0) return;
+    const first = ruleOf(set, held - 1);
+    rule.link = first.link;
+    first.link = index + 1;
   } else if (kind <= layout.RULE_BELOW) {
-    hash = hashName(valueOf(set, rule), rule.valueBytes);
+    const base = hashName(valueOf(set, rule), rule.valueBytes);
+    putInto(set, mix(base, rule.portBits, rule.portMin), index, false);
+    if (rule.portBits != 0) putInto(set, mix(base, 0, 0), index, true);
   } else {
     const isFour = kind == layout.RULE_HOST_4 || kind == layout.RULE_NET_4;
-    hash = hashAddress(addressOf(set, rule), numberOf(rule), isFour ? 4 : 6);
+    const base = hashAddress(addressOf(set, rule), numberOf(rule), isFour ? 4 : 6);
+    putInto(set, mix(base, rule.portBits, rule.portMin), index, false);
   }
-  hash = mix(hash, rule.portBits, rule.portMin);
+}
+
+/**
+ * Fills an empty slot: 0; or answers what is there already and means the same (index + 1).
+ * `isSign`: any rule with ports for the same name does.
+ */
+function putInto(set: RuleSet, hash: u64, index: u32, isSign: bool): u32 {
+  const rule = ruleOf(set, index);
   let at = (<u32>hash) & set.slotMask;
-  for (;;) {
-    const slot = set.slots + <usize>at * CELL_BYTES;
-    const held = load<u32>(slot, 4);
-    if (held == 0) {
-      store<u32>(slot, <u32>(hash >> 32));
-      store<u32>(slot, index + 1, 4);
-      return;
-    }
-    if (load<u32>(slot) == <u32>(hash >> 32) && isSameRule(set, ruleOf(set, held - 1), rule)) {
-      if (kind == layout.RULE_GLOB) {
-        const first = ruleOf(set, held - 1);
-        rule.link = first.link;
-        first.link = index + 1;
-      }
-      return;
+  let slot = set.slots + <usize>at * CELL_BYTES;
+  let held = load<u32>(slot, 4);
+  while (held != 0) {
+    if (load<u32>(slot) == <u32>(hash >> 32)) {
+      const other = ruleOf(set, held - 1);
+      const isThere = isSign
+        ? hasPorts(set, other, valueOf(set, rule), rule.valueBytes)
+        : isSameRule(set, other, rule);
+      if (isThere) return held;
     }
     at = (at + 1) & set.slotMask;
+    slot = set.slots + <usize>at * CELL_BYTES;
+    held = load<u32>(slot, 4);
   }
+  store<u32>(slot, <u32>(hash >> 32));
+  store<u32>(slot, index + 1, 4);
+  return 0;
+}
+
+/** Is this a name with ports that stands under its bare name? */
+function hasPorts(set: RuleSet, rule: Rule, name: usize, bytes: u32): bool {
+  if (rule.portBits == 0 || <u32>rule.valueBytes != bytes) return false;
+  if (<u32>rule.kind - layout.RULE_NAME > layout.RULE_BELOW - layout.RULE_NAME) return false;
+  return sameBytes(valueOf(set, rule), name, bytes);
 }
 
 /** The literal end of a wildcard. */
@@ -232,19 +253,24 @@ export function findHost(set: RuleSet, address: usize, family: u32, port: u32): 
  * Wildcards whose tail is this suffix are tried on the whole target. `only`: a kind, or 0.
  */
 export function findName(set: RuleSet, target: Target, start: u32, base: u64, only: u32): u32 {
-  const port = target.port;
-  let left = set.namePortBits;
+  const suffix = target.name + start;
+  const bytes = target.bytes - start;
+  let left: u32 = 1;
   while (left != 0) {
     const bits = <u32>ctz<u32>(left);
     left &= left - 1;
-    const hash = mix(base, bits, port);
+    const hash = mix(base, bits, target.port);
     for (let at = (<u32>hash) & set.slotMask; ; at = (at + 1) & set.slotMask) {
       const slot = set.slots + <usize>at * CELL_BYTES;
       const held = load<u32>(slot, 4);
       if (held == 0) break;
       if (load<u32>(slot) != <u32>(hash >> 32)) continue;
-      const found = judgeName(set, target, start, held, only);
-      if (found != 0) return found;
+      if (bits == 0 && hasPorts(set, ruleOf(set, held - 1), suffix, bytes)) {
+        left = set.namePortBits & ~1;
+      } else {
+        const found = judgeName(set, target, start, held, only);
+        if (found != 0) return found;
+      }
     }
   }
   return 0;

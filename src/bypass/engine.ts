@@ -36,13 +36,13 @@ const UNMATCHED: Verdict = { bypassed: true, rule: "" };
 
 export class RuleEngine {
   readonly #exports: RuleExports;
-  #bytes: Uint8Array;
+  #bytes: Buffer;
   #words: Uint32Array;
 
   /** `entropy` keys the hash tables: 64 bytes that nobody can guess. */
   constructor(wasm: WebAssembly.Module, entropy: Uint8Array) {
     this.#exports = new WebAssembly.Instance(wasm, {}).exports as unknown as RuleExports;
-    this.#bytes = new Uint8Array(this.#exports.memory.buffer);
+    this.#bytes = Buffer.from(this.#exports.memory.buffer);
     this.#words = new Uint32Array(this.#exports.memory.buffer);
     this.#bytes.set(entropy.subarray(0, abi.ENTROPY_BYTES), abi.ENTROPY_BASE);
   }
@@ -100,14 +100,14 @@ export class RuleEngine {
     const pool = image + word(image + abi.RULES_POOL_PTR_OFF);
     const from = pool + word(record + abi.RULE_TEXT_OFF);
     const bytes = word(record + abi.RULE_TEXT_BYTES_OFF) & 0xffff;
-    return Buffer.from(this.#bytes.buffer, from, bytes).toString();
+    return this.#bytes.toString("utf8", from, from + bytes);
   }
 
   /** Memory that has grown needs new views. */
   #renew(): void {
     const { buffer } = this.#exports.memory;
     if (this.#bytes.buffer === buffer) return;
-    this.#bytes = new Uint8Array(buffer);
+    this.#bytes = Buffer.from(buffer);
     this.#words = new Uint32Array(buffer);
   }
 

@@ -39,6 +39,7 @@ interface Reader {
 /** The patterns of a wildcard; undefined where it is none: brackets do not close, or too many. */
 export function parseGlob(text: string): readonly Glob[] | undefined {
   if (text.length > GLOB_CHARACTERS_MAX) return undefined;
+  if (/^[\x20-\x5a^-z|~]*$/.test(text)) return [encodePlain(text)];
   const reader: Reader = { text, at: 0 };
   const all = readSequence(reader, 0);
   if (all === undefined || reader.at < text.length) return undefined;
@@ -118,6 +119,23 @@ function readClass(reader: Reader): Token | undefined {
     return first > last ? undefined : { kind: "class", isNegated, pairs: [[first, last]] };
   }
   return { kind: "class", isNegated, pairs: points.map((point) => [point, point] as const) };
+}
+
+/** A pattern of ASCII that has neither classes nor alternatives nor backslashes. */
+function encodePlain(text: string): Glob {
+  const tokens = Buffer.from(text.replace(/\*+/g, "*"), "latin1");
+  for (let index = 0; index < tokens.length; index++) {
+    if (tokens[index] === 42) tokens[index] = abi.GLOB_STAR;
+    else if (tokens[index] === 63) tokens[index] = abi.GLOB_ANY;
+  }
+  const first = text.search(/[*?]/);
+  const last = Math.max(text.lastIndexOf("*"), text.lastIndexOf("?"));
+  return {
+    tokens,
+    head: first < 0 ? text : text.slice(0, first),
+    tail: text.slice(last + 1),
+    isStarAndTail: last === 0 && text.startsWith("*"),
+  };
 }
 
 function encode(tokens: readonly Token[]): Glob {

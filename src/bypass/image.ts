@@ -8,6 +8,14 @@ import * as abi from "../../assembly/abi.ts";
 import { TsgostError, configError } from "../errors.ts";
 import { LINE_BYTES_MAX } from "../sys/source-list.ts";
 import type { SourcePart } from "../sys/source-list.ts";
+import {
+  PLAIN_BELOW,
+  PLAIN_NET_4,
+  PLAIN_NET_6,
+  PLAIN_NOT,
+  PLAIN_RANGE_4,
+  PlainReader,
+} from "./plain.ts";
 import { ANY_PORT, LABELS_MAX, parseRule } from "./rule.ts";
 import type { Ports, Rule } from "./rule.ts";
 import type { Glob } from "./glob.ts";
@@ -18,6 +26,7 @@ const CHUNK_BYTES = 1024 * 1024;
 /** Wildcards that one look-up may have to try: those without, and those with the same anchor. */
 export const GLOBS_PER_ANCHOR_MAX = 65536;
 /** Lines between two looks at the rest of the program. */
+const ANCHORS = 2 ** 18;
 const LINES_PER_SLICE = 20_000;
 
 export interface ImageFlags {
@@ -44,7 +53,9 @@ export class RuleImage {
   #count = 0;
   readonly #extra: Uint8Array[] = [];
   #extraBytes = 0;
-  readonly #anchors = new Map<string, number>();
+  readonly #plain = new PlainReader();
+  /** Wildcards by a hash of their anchor: few bytes, and no fewer than there are. */
+  readonly #anchors = new Uint32Array(ANCHORS);
   #isSealed = false;
 
   /** `warn` hears of rules that never match, and of lines of URLs that are left out. */
@@ -87,67 +98,28 @@ export class RuleImage {
     }
   }
 
-  /** A name of `[a-z0-9_.-]` with a letter, or IPv4 with or without prefix: no string needed. */
-  #addPlain(bytes: Uint8Array, lineFrom: number, lineEnd: number, base: number): boolean {
-    let from = lineFrom;
-    let end = lineEnd;
-    if (end > from && bytes[end - 1] === 13) end--;
-    if (end - from > abi.ROUTE_NAME_MAX / 2 || end === from) return false;
-    const isSuffix = bytes[from] === 46;
-    if (isSuffix) from++;
-    let hasLetter = false;
-    let before = 46;
-    for (let at = from; at < end; at++) {
-      const byte = bytes[at] ?? 0;
-      if (byte >= 97 && byte <= 122) hasLetter = true;
-      else if (byte === 46) {
-        if (before === 46) return false;
-      } else if ((byte < 48 || byte > 57) && byte !== 45 && byte !== 95) {
-        return byte === 47 && !isSuffix && !hasLetter && this.#addIp4(bytes, from, end, base);
-      }
-      before = byte;
-    }
-    if (before === 46) return false;
-    if (!hasLetter) return !isSuffix && this.#addIp4(bytes, from, end, base);
-    const text = {
-      at: base + (isSuffix ? from - 1 : from),
-      bytes: end - from + (isSuffix ? 1 : 0),
-    };
-    const kind = isSuffix ? abi.RULE_SUFFIX : abi.RULE_NAME;
-    this.#record(text, { at: base + from, bytes: end - from }, ANY_PORT, kind);
-    return true;
-  }
-
-  /** Digits, dots and perhaps a slash: an address or network, or else no plain line. */
-  #addIp4(bytes: Uint8Array, from: number, end: number, base: number): boolean {
-    let address = 0;
-    let dots = 0;
-    let value = -1;
-    let prefix = -1;
-    for (let at = from; at < end; at++) {
-      const byte = bytes[at] ?? 0;
-      if (byte >= 48 && byte <= 57) {
-        // No leading zeros.
-        if (value === 0) return false;
-        value = Math.max(value, 0) * 10 + byte - 48;
-        if (value > 255) return false;
-      } else if (byte === 46 && prefix < 0 && value >= 0 && dots < 3) {
-        address = address * 256 + value;
-        dots++;
-        value = -1;
-      } else if (byte === 47 && prefix < 0 && value >= 0 && dots === 3) {
-        address = address * 256 + value;
-        prefix = 0;
-        value = -1;
-      } else return false;
-    }
-    if (value < 0 || dots !== 3 || (prefix === 0 && value > 32)) return false;
+  /** A rule of a plain form; false: it is none. */
+  #addPlain(bytes: Uint8Array, from: number, lineEnd: number, base: number): boolean {
+    const end = lineEnd > from && bytes[lineEnd - 1] === 13 ? lineEnd - 1 : lineEnd;
+    const plain = this.#plain;
+    const kind = plain.read(bytes, from, end);
+    if (kind === PLAIN_NOT) return false;
     const text = { at: base + from, bytes: end - from };
-    if (prefix === 0) {
-      this.#record(text, { at: address, bytes: 0 }, ANY_PORT, abi.RULE_CIDR_4 | (value << 8));
+    if (kind <= PLAIN_BELOW) {
+      const name = { at: base + plain.nameFrom, bytes: plain.nameEnd - plain.nameFrom };
+      if (plain.portMax - plain.portMin === 65535) this.#record(text, name, ANY_PORT, kind);
+      else this.#atPorts(kind, text, name, { min: plain.portMin, max: plain.portMax });
+    } else if (kind === PLAIN_NET_4) {
+      const word = abi.RULE_CIDR_4 | (plain.prefix << 8);
+      this.#record(text, { at: plain.first, bytes: 0 }, ANY_PORT, word);
+    } else if (kind === PLAIN_RANGE_4) {
+      const value = { at: plain.first, bytes: 0 };
+      this.#record(text, value, ANY_PORT, abi.RULE_RANGE_4, plain.last);
+    } else if (kind === PLAIN_NET_6) {
+      const word = abi.RULE_CIDR_6 | (plain.prefix << 8);
+      this.#record(text, this.#put(plain.address), ANY_PORT, word);
     } else {
-      address = address * 256 + value;
-      this.#record(text, { at: address, bytes: 0 }, ANY_PORT, abi.RULE_RANGE_4, address);
+      this.#addRange(plain.address, plain.address, text);
     }
     return true;
   }
@@ -264,35 +236,36 @@ export class RuleImage {
     }
     const value = this.#put(glob.tokens);
     const anchor = this.#anchorOf(glob);
-    const seen = this.#anchors.get(anchor.key) ?? 0;
+    const seen = this.#anchors[anchor.key] ?? 0;
     if (seen >= GLOBS_PER_ANCHOR_MAX) {
       throw configError(place, `more than ${GLOBS_PER_ANCHOR_MAX} wildcards of the same form`);
     }
-    this.#anchors.set(anchor.key, seen + 1);
+    this.#anchors[anchor.key] = seen + 1;
     const word = abi.RULE_GLOB | (anchor.kind << 8) | (anchor.bytes << 24);
     this.#record(text, value, ports, word);
   }
 
   /** By which literal end a wildcard is found: the one that fewer others have. */
-  #anchorOf({ head, tail }: Glob): { kind: number; bytes: number; key: string } {
-    const choices: { kind: number; bytes: number; key: string; count: number }[] = [];
+  #anchorOf({ head, tail }: Glob): { kind: number; bytes: number; key: number } {
+    const choices: { kind: number; bytes: number; key: number; count: number }[] = [];
     const dot = tail.indexOf(".");
     const labels = dot < 0 ? "" : tail.slice(dot + 1);
     const tailBytes = Buffer.byteLength(labels);
     if (labels !== "" && tailBytes <= 255 && labels.split(".").length <= LABELS_MAX) {
-      const key = `.${labels}`;
-      const count = this.#anchors.get(key) ?? 0;
+      const key = anchorKey(`.${labels}`);
+      const count = this.#anchors[key] ?? 0;
       choices.push({ kind: abi.RULE_ANCHOR_TAIL, bytes: tailBytes, key, count });
     }
-    // Characters of one byte only: a head must not be cut within one.
-    const start = /^[\x20-\x7e]*/.exec(head.slice(0, abi.RULE_HEAD_MAX))?.[0] ?? "";
+    // Characters of one byte only: a head must not be cut within one. Few lengths: few look-ups.
+    const plain = /^[\x20-\x7e]*/.exec(head.slice(0, abi.RULE_HEAD_MAX))?.[0] ?? "";
+    const start = plain.slice(0, 2 ** Math.floor(Math.log2(Math.max(1, plain.length))));
     if (start !== "") {
-      const key = `^${start}`;
-      const count = this.#anchors.get(key) ?? 0;
+      const key = anchorKey(`^${start}`);
+      const count = this.#anchors[key] ?? 0;
       choices.push({ kind: abi.RULE_ANCHOR_HEAD, bytes: start.length, key, count });
     }
     choices.sort((a, b) => a.count - b.count || b.bytes - a.bytes);
-    return choices[0] ?? { kind: abi.RULE_ANCHOR_NONE, bytes: 0, key: "" };
+    return choices[0] ?? { kind: abi.RULE_ANCHOR_NONE, bytes: 0, key: 0 };
   }
 
   /** Puts bytes behind the sources; answers their place in the pool. */
@@ -364,6 +337,15 @@ export class RuleImage {
       extra -= CHUNK_BYTES;
     }
   }
+}
+
+/** FNV-1a; collisions only spread wildcards worse. */
+function anchorKey(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let index = 0; index < text.length; index++) {
+    hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+  }
+  return 1 + ((hash >>> 0) % (ANCHORS - 1));
 }
 
 function wordOf({ whitelist, network, compat, emptyBypasses }: ImageFlags): number {

@@ -177,6 +177,7 @@ function splitWildcard(text: string): HostAndPort {
 /** Lower case, without the dot at the end, labels without a wildcard as ASCII. */
 function normalPattern(text: string): string {
   const bare = text.length > 1 && text.endsWith(".") ? text.slice(0, -1) : text;
+  if (!/[^\x00-\x7f]/.test(bare)) return bare.toLowerCase();
   const isForeign = (label: string): boolean =>
     /[^\x00-\x7f]/.test(label) && !/[*?[\]{}\\,!]/.test(label);
   return bare
