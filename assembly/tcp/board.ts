@@ -13,6 +13,7 @@ import {
   joinSent,
   sentAt,
   SENT_LOST,
+  SENT_REPEATED,
   SENT_SACKED,
   splitSent,
   unmarkAll,
@@ -43,6 +44,8 @@ export class AckNews {
   hasLoss: bool;
   /** SACK blocks said something new. */
   hasSacked: bool;
+  /** The cumulative acknowledgement covers something that was repeated. */
+  hasRepeated: bool;
   dsackLeft: u32;
   dsackRight: u32;
 }
@@ -63,6 +66,7 @@ export function beginNews(tcb: Tcb, seg: Segment, pipe: u32): AckNews {
   news.hasDsack = false;
   news.hasLoss = false;
   news.hasSacked = false;
+  news.hasRepeated = false;
   return news;
 }
 
@@ -146,6 +150,8 @@ export function pruneSent(tcb: Tcb, news: AckNews): void {
     gone++;
   }
   if (gone != 0) dropSent(tcb, gone);
+  // Karn (RFC 6298 §3): what was sent once, too, waited for the hole to be filled.
+  if (news.hasRepeated) news.rttUs = RTT_NONE;
 }
 
 /** Record `index` is acknowledged up to `end`. */
@@ -157,6 +163,7 @@ function forget(tcb: Tcb, index: u32, end: u32, news: AckNews): void {
     return;
   }
   if (sent.has(SENT_LOST)) tcb.lostBytes -= bytes;
+  if (sent.has(SENT_REPEATED)) news.hasRepeated = true;
   onDelivered(tcb, sent, end, news);
 }
 

@@ -14,7 +14,7 @@ import { now } from "../mem/clock";
 import { config } from "../mem/config";
 import { RTT_NONE } from "./board";
 import { rtoNow } from "./rtt";
-import { seqLt } from "./seq";
+import { seqLt, seqMax } from "./seq";
 import { Tcb } from "./tcb";
 
 const INITIAL_SEGMENTS: u32 = 10;
@@ -54,6 +54,7 @@ export function initWindow(tcb: Tcb): void {
   tcb.roundSamples = 0;
   tcb.cssRounds = 0;
   tcb.roundEnd = tcb.sndNxt;
+  tcb.limitedTill = tcb.sndUna;
 }
 
 /** Least ssthresh and cwnd after a loss, RFC 5681 §3.1. */
@@ -87,15 +88,30 @@ export function restartCurve(tcb: Tcb): void {
 }
 
 /**
- * `acked` bytes arrived while `flight` were in the network; grows the window if it was used (in the
- * spirit of RFC 7661 §4.3). `flight` of all ones: whatever was in the network.
+ * The window alone kept data from going out: until all that is in flight now is acknowledged, it
+ * may grow (RFC 9293 §3.8.2, RFC 7661 §4.3 in spirit). Told apart when sending, because a batch of
+ * ACKs empties the network before anything is sent again.
  */
-export function growWindow(tcb: Tcb, acked: u32, flight: u32): void {
+export function noteLimited(tcb: Tcb): void {
+  tcb.limitedTill = tcb.sndNxt;
+}
+
+/** Whether the window was full when what SEG.ACK has just acknowledged, `acked` bytes, was sent. */
+export function wasLimited(tcb: Tcb, acked: u32): bool {
+  return seqLt(tcb.sndUna - acked, tcb.limitedTill);
+}
+
+/** SND.UNA has moved and was acted upon. */
+export function endLimited(tcb: Tcb): void {
+  tcb.limitedTill = seqMax(tcb.limitedTill, tcb.sndUna);
+}
+
+/** `acked` bytes arrived: grows a window that was used. */
+export function growWindow(tcb: Tcb, acked: u32): void {
   const most = max(config(CFG_SEND_BUFFER_MAX_BYTES) << 1, tcb.sndMss << 2);
   if (tcb.cwnd >= most) return;
   let rest = acked;
   if (tcb.cwnd < tcb.ssthresh) {
-    if (flight < tcb.cwnd >> 1) return;
     const step = tcb.cssRounds != 0 ? acked / CSS_GROWTH_DIVISOR : acked;
     const grown = min(min(tcb.cwnd + step, tcb.ssthresh), most);
     if (grown < tcb.ssthresh) {
@@ -105,8 +121,6 @@ export function growWindow(tcb: Tcb, acked: u32, flight: u32): void {
     rest = tcb.cwnd + step - grown;
     tcb.cwnd = grown;
   }
-  // In avoidance the window must have been full, but for what makes no whole segment.
-  if (flight < tcb.cwnd && tcb.cwnd - flight > max(tcb.sndMss << 2, tcb.cwnd >> 3)) return;
   if (isCubic()) growCubic(tcb, rest);
   else growReno(tcb, rest);
   tcb.cwnd = min(tcb.cwnd, most);

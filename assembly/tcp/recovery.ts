@@ -17,9 +17,10 @@
 import { STAT_FAST_RECOVERIES, STAT_RTO_FIRED, STAT_SPURIOUS } from "../layout";
 import { count } from "../mem/stats";
 import { AckNews, forgetSacks, isReneging } from "./board";
-import { growWindow, initWindow, reduceThreshold, restartCurve, watchRounds } from "./congestion";
+import { endLimited, growWindow, initWindow, reduceThreshold, restartCurve } from "./congestion";
+import { wasLimited, watchRounds } from "./congestion";
 import { detectByTime, followUna, initRack, isOverdue, onRecoveryEnd, widenWindow } from "./rack";
-import { clearSent, markLost, markLostTo, noteRepeated, noteSent } from "./sent";
+import { checkSent, clearSent, markLost, markLostTo, noteRepeated, noteSent } from "./sent";
 import { sentAt, SENT_LOST, SENT_SACKED, unmarkAll } from "./sent";
 import { seqGe, seqGt, seqLe, seqLt } from "./seq";
 import { F_LOSS, F_RECOVERY, F_RTX_DUE, F_SACK, F_TLP_SENT, F_TS, F_UNDO } from "./tcb";
@@ -28,7 +29,6 @@ import { NEVER } from "../mem/clock";
 
 /** RFC 5681 §3.2. */
 const DUP_ACKS: u32 = 3;
-const FLIGHT_ANY: u32 = 0xffffffff;
 
 /** A new connection: nothing in flight, nothing lost. */
 export function initRecovery(tcb: Tcb): void {
@@ -73,12 +73,14 @@ export function onAck(tcb: Tcb, news: AckNews, isDuplicate: bool): void {
   if (isRecovering(tcb) && seqGe(tcb.sndUna, tcb.recover)) leaveRecovery(tcb);
   detectLoss(tcb, news);
   if (tcb.has(F_RECOVERY)) reduceProportionally(tcb, news);
-  else if (tcb.has(F_LOSS)) growWindow(tcb, news.delivered, FLIGHT_ANY);
+  else if (tcb.has(F_LOSS)) growWindow(tcb, news.delivered);
   else if (news.acked != 0 && !wasRecovering) {
     settle(tcb);
     watchRounds(tcb, news.rttUs);
-    growWindow(tcb, news.acked, news.pipeBefore);
+    if (wasLimited(tcb, news.acked)) growWindow(tcb, news.acked);
   }
+  if (news.acked != 0) endLimited(tcb);
+  checkSent(tcb);
 }
 
 /* ---- what is lost ---- */
@@ -111,6 +113,8 @@ function detectByCount(tcb: Tcb, news: AckNews): bool {
     // Step 1: right after a recovery they may be the answers to what was repeated for nothing.
     if (!seqGt(tcb.sndUna, tcb.recover)) return false;
   }
+  // Step 3: the hole that a partial ACK shows is filled at once.
+  if (isPartial) tcb.set(F_RTX_DUE);
   const lost = tcb.lostBytes;
   markLostTo(tcb, tcb.sndUna + min(tcb.sndMss, tcb.flight));
   return tcb.lostBytes != lost;
@@ -331,6 +335,7 @@ export function onSent(tcb: Tcb, seq: u32, end: u32, before: u32): void {
     }
   }
   if (seqGt(end, before)) noteSent(tcb, seqLt(seq, before) ? before : seq, end);
+  checkSent(tcb);
   if (!isRecovering(tcb)) return;
   tcb.prrOut += end - seq;
   if (seqLt(seq, before)) tcb.unset(F_RTX_DUE);

@@ -20,7 +20,7 @@ import { armTimer, cancelTimer, flowTimer, timerDeadline } from "../mem/timers";
 import { emitIcmpError } from "../ip/errors";
 import { emitAck, emitData, emitRefusal, emitReset, emitSynAck, mostPayload } from "./emit";
 import { carriable, unsentBytes } from "./queue";
-import { restartAfterIdle } from "./congestion";
+import { noteLimited, restartAfterIdle } from "./congestion";
 import { onSent, pipeOf } from "./recovery";
 import { lostEnd, nextLost } from "./sent";
 import { seqDistance, seqGe, seqGt, seqLt, seqMin } from "./seq";
@@ -173,6 +173,7 @@ function planNew(tcb: Tcb, a: Action): bool {
   const window = seqDistance(tcb.sndNxt, tcb.sndUna + tcb.sndWnd);
   const pipe = pipeOf(tcb);
   const room = tcb.cwnd > pipe ? tcb.cwnd - pipe : 0;
+  if (room < min(unsent, window)) noteLimited(tcb);
   let len = min(unsent, min(window, room));
   if (len < unsent) {
     // Whole segments; a smaller piece only if it is half of the largest window ever seen.

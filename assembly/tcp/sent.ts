@@ -14,7 +14,7 @@ import { Block, giveBlock, takeChunk, takeSlot } from "../mem/block";
 import { copy } from "../mem/bytes";
 import { now } from "../mem/clock";
 import { seqGe, seqGt, seqLe, seqLt, seqMin } from "./seq";
-import { Tcb } from "./tcb";
+import { F_SACK, Tcb } from "./tcb";
 
 /** The client holds it; it counts as lost and was not repeated since; it was sent more than once. */
 export const SENT_SACKED: u32 = 1;
@@ -262,4 +262,30 @@ export function lostEnd(tcb: Tcb, seq: u32, limit: u32): u32 {
     end = sent.right;
   }
   return seqMin(end, limit);
+}
+
+/**
+ * What must hold of the table whenever a segment was taken or sent; debug builds look. Clients
+ * without SACK have `sackedBytes` that are only an estimate.
+ */
+export function checkSent(tcb: Tcb): void {
+  if (ASC_OPTIMIZE_LEVEL != 0) return;
+  let at = tcb.sndUna;
+  let held: u32 = 0;
+  let lost: u32 = 0;
+  for (let i: u32 = 0; i < tcb.sentCount; i++) {
+    const sent = sentAt(tcb, i);
+    assert(sent.left == at);
+    assert(seqLt(sent.left, sent.right));
+    assert(!(sent.has(SENT_SACKED) && sent.has(SENT_LOST)));
+    if (sent.has(SENT_SACKED)) held += sent.bytes;
+    if (sent.has(SENT_LOST)) {
+      lost += sent.bytes;
+      assert(seqGe(sent.left, tcb.lostFrom));
+    }
+    at = sent.right;
+  }
+  assert(at == tcb.sndNxt);
+  assert(lost == tcb.lostBytes);
+  assert(held == tcb.sackedBytes || !tcb.has(F_SACK));
 }

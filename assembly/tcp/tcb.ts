@@ -167,6 +167,8 @@ export class Tcb extends Flow {
   dupAcks: u32;
   /** NewReno: bytes acknowledged towards the next segment; CUBIC: 65536ths of a byte. */
   caAcked: u32;
+  /** What was sent before it filled the window. */
+  limitedTill: u32;
   /** Recovery ends when this is acknowledged. */
   recover: u32;
   /** Nothing before it is lost, if anything is. */

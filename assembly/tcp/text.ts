@@ -53,7 +53,12 @@ export function trimSegment(tcb: Tcb, seg: Segment): void {
 /** Remembers a duplicate for a D-SACK, and has it acknowledged at once (TCP-34, TCP-40). */
 export function noteDuplicate(tcb: Tcb, left: u32, right: u32): void {
   tcb.set(F_ACK_NOW);
-  if (!tcb.has(F_SACK) || tcb.has(F_DSACK)) return;
+  if (!tcb.has(F_SACK)) return;
+  if (tcb.has(F_DSACK)) {
+    // A second one before the ACK went out: one report has room for one, or for what adjoins it.
+    if (left == tcb.dsackRight) tcb.dsackRight = right;
+    return;
+  }
   tcb.set(F_DSACK);
   tcb.dsackLeft = left;
   tcb.dsackRight = right;
