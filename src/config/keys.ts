@@ -44,6 +44,24 @@ const FORWARD_KEYS = [
   ...SNIFFING_KEYS,
 ];
 
+const SOCKS5_KEYS = [
+  ...split("udp bind notls readTimeout udp.timeout udpTimeout udp.resolveDomain comp"),
+  ...split("udp.bindRange.min udp.bindRange.max udp.minPort udp.maxPort"),
+  ...split("socks.publicAddr publicAddr hash auth.anyPassword skipauth"),
+  ...UDP_BUFFER_KEYS,
+  ...MUX_KEYS,
+  ...SNIFFING_KEYS,
+];
+
+const HTTP_KEYS = [
+  ...split("readTimeout idleTimeout udp udp.timeout udpTimeout header http.header proxyAgent"),
+  ...split("http.proxyAgent authBasicRealm probeResist probe_resist knock auth.anyPassword"),
+  // Without effect: every plain request has a connection of its own, bodies are not touched.
+  ...split("keepalive http.keepalive compression http.compression hash"),
+  ...UDP_BUFFER_KEYS,
+  ...SNIFFING_KEYS,
+];
+
 export const HANDLER_KEYS: Readonly<Record<string, readonly string[]>> = {
   tungo: [...TUNGO_KEYS, ...TUNGO_KEYS_WITHOUT_EFFECT],
   relay: [
@@ -52,17 +70,12 @@ export const HANDLER_KEYS: Readonly<Record<string, readonly string[]>> = {
     ...MUX_KEYS,
     ...SNIFFING_KEYS,
   ],
-  http: [
-    ...split("readTimeout idleTimeout udp udp.timeout udpTimeout header http.header proxyAgent"),
-    ...split("http.proxyAgent authBasicRealm probeResist probe_resist knock auth.anyPassword"),
-    // Without effect: every plain request has a connection of its own, bodies are not touched.
-    ...split("keepalive http.keepalive compression http.compression hash"),
-    ...UDP_BUFFER_KEYS,
-    ...SNIFFING_KEYS,
-  ],
+  http: HTTP_KEYS,
   tcp: FORWARD_KEYS,
   udp: FORWARD_KEYS,
   forward: FORWARD_KEYS,
+  socks5: SOCKS5_KEYS,
+  auto: [...SOCKS5_KEYS, ...HTTP_KEYS],
 };
 export const LISTENER_KEYS: Readonly<Record<string, readonly string[]>> = {
   tungo: [...TUNGO_KEYS, ...TUNGO_KEYS_WITHOUT_EFFECT],

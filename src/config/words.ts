@@ -38,7 +38,7 @@ export const STRATEGY_WORDS = words("round rr random rand fifo ha hash");
 export const STRATEGY_WORDS_GOST = words("parallel lowestlatency lowest ll");
 
 /** What can be started. */
-export const HANDLERS_BUILT = words("tungo relay http tcp udp forward");
+export const HANDLERS_BUILT = words("tungo relay socks5 http auto tcp udp forward");
 export const LISTENERS_BUILT = words("tungo tcp tls ws wss mtls mws mwss udp");
 export const CONNECTORS_BUILT = words("relay socks5 http forward tcp direct");
 export const DIALERS_BUILT = words("tcp tls ws wss mtls mws mwss");

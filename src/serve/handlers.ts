@@ -23,6 +23,19 @@ const HANDLERS: Readonly<Record<string, Loader>> = {
   tcp: forward,
   udp: forward,
   forward,
+  socks5: async () => {
+    const { Socks5Handler } = await import("./socks5.ts");
+    return (service, context) => new Socks5Handler(service, context);
+  },
+  auto: async () => {
+    const [{ AutoHandler }, socks5, http] = await Promise.all([
+      import("./auto.ts"),
+      loadHandler("socks5"),
+      loadHandler("http"),
+    ]);
+    if (socks5 === undefined || http === undefined) throw new Error("auto needs both");
+    return (service, context) => new AutoHandler(service, context, { socks5, http });
+  },
 };
 
 export function handlerTypes(): readonly string[] {

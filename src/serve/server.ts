@@ -56,7 +56,8 @@ export async function startServer(
   let serving: Handler;
   try {
     const { isLoopback } = listener;
-    serving = makeHandler(service, { log, router, authenticator, isLoopback });
+    const { tls } = config;
+    serving = makeHandler(service, { log, router, authenticator, tls, isLoopback });
     if (isUdp && serving.handleDatagrams === undefined) {
       throw configError(place, `the handler ${handler.type} needs a stream, and udp is none`);
     }

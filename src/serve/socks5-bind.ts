@@ -2,9 +2,13 @@
  * BIND (RFC 1928 §4): listens where the client asks, tells it where, and gives it the first
  * connection that comes. As in GOST the address of the request is the one to listen on, and no
  * chain is used: nothing is dialled.
+ *
+ * GOST's mux bind (0xF2): the same for any number of connections, each a stream of a smux session
+ * over the client's connection, in which the server opens the streams.
  */
 import { once } from "node:events";
 import { type AddressInfo, type Server, type Socket, createServer } from "node:net";
+import { MuxSession } from "../chain/mux-session.ts";
 import { SocketStream } from "../chain/socket-stream.ts";
 import { ATYP_IPV4 } from "../proto/address.ts";
 import { REP_FAILURE, REP_OK, REP_PROHIBITED, REP_TIMEOUT, encodeReply } from "../proto/socks5.ts";
@@ -20,29 +24,21 @@ const noop = (): void => undefined;
 
 /** Runs until the connection is over. Throws Socks5Refusal. */
 export async function serveBind(client: Socks5Client, stopped: AbortSignal): Promise<void> {
-  const { transport, settings, accepted } = client;
-  if (!settings.mayBind) throw new Socks5Refusal("BIND is off", REP_PROHIBITED);
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
+  const { transport } = client;
+  const server = await openServer(client);
   server.maxConnections = 1;
-  server.on("error", noop);
   try {
-    await bind(server, client);
-    const { port } = server.address() as AddressInfo;
-    const host = settings.publicAddr ?? plainIp(ipOf(accepted.local));
-    transport.write([encodeReply(REP_OK, { host, port })], noop);
-    const limit = { ms: WAIT_MS, outer: stopped };
     const { result: peer, hasEnded } = await whileOpen(
       transport,
-      limit,
+      { ms: WAIT_MS, outer: stopped },
       (signal) => nextConnection(server, signal),
       (late) => late.destroy(),
     );
-    const from = { host: plainIp(peer.remoteAddress ?? ""), port: peer.remotePort ?? 0 };
-    transport.write([encodeReply(REP_OK, from)], noop);
     server.close();
+    transport.write([peerReply(peer)], noop);
     await pipe(transport, new SocketStream(peer), hasEnded);
   } catch (error) {
-    if (error instanceof ClientGone || error instanceof Socks5Refusal) throw error;
+    if (error instanceof ClientGone) throw error;
     const isLate = error instanceof Error && error.name === "TimeoutError";
     throw new Socks5Refusal(`BIND: ${messageOf(error)}`, isLate ? REP_TIMEOUT : REP_FAILURE);
   } finally {
@@ -50,12 +46,62 @@ export async function serveBind(client: Socks5Client, stopped: AbortSignal): Pro
   }
 }
 
-async function bind(server: Server, { request }: Socks5Client): Promise<void> {
+/** Runs until the client's connection is over. Throws Socks5Refusal. */
+export async function serveMuxBind(client: Socks5Client, stopped: AbortSignal): Promise<void> {
+  const { transport, settings } = client;
+  const server = await openServer(client);
+  await new Promise<void>((resolve) => {
+    const session = new MuxSession(transport, {
+      opener: true,
+      settings: settings.mux,
+      onClose: () => {
+        stopped.removeEventListener("abort", end);
+        server.close();
+        resolve();
+      },
+    });
+    const end = (): void => session.close();
+    stopped.addEventListener("abort", end, { once: true });
+    server.on("connection", (socket) => {
+      if (!session.hasRoom) {
+        socket.resetAndDestroy();
+        return;
+      }
+      const stream = session.open();
+      if (!settings.isPlainMux) stream.write([peerReply(socket)], noop);
+      void pipe(stream, new SocketStream(socket));
+    });
+    if (stopped.aborted) end();
+  });
+}
+
+/** Listens as the request says, and answers it. */
+async function openServer({
+  transport,
+  request,
+  settings,
+  accepted,
+}: Socks5Client): Promise<Server> {
+  if (!settings.mayBind) throw new Socks5Refusal("BIND is off", REP_PROHIBITED);
   const { host, port } = request.address;
   const isAny = host === "" || host === "0.0.0.0" || host === "::";
   const any = request.addressType === ATYP_IPV4 ? "0.0.0.0" : "::";
-  server.listen({ host: isAny ? any : host, port, backlog: 1, exclusive: true });
-  await once(server, "listening");
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
+  try {
+    server.listen({ host: isAny ? any : host, port, exclusive: true });
+    await once(server, "listening");
+  } catch (error) {
+    throw new Socks5Refusal(`BIND: ${messageOf(error)}`);
+  }
+  server.on("error", noop);
+  const bound = settings.publicAddr ?? plainIp(ipOf(accepted.local));
+  const reply = encodeReply(REP_OK, { host: bound, port: (server.address() as AddressInfo).port });
+  transport.write([reply], noop);
+  return server;
+}
+
+function peerReply({ remoteAddress = "", remotePort = 0 }: Socket): Uint8Array {
+  return encodeReply(REP_OK, { host: plainIp(remoteAddress), port: remotePort });
 }
 
 async function nextConnection(server: Server, signal: AbortSignal): Promise<Socket> {

@@ -1,5 +1,6 @@
 /** What a service's options say about SOCKS5, and what one client's session knows. */
 import { isIP } from "node:net";
+import { type MuxSettings, muxSettings } from "../chain/mux-settings.ts";
 import type { RouteContext, Transport } from "../chain/types.ts";
 import { metaBool, metaDurationMs, metaInt, metaString } from "../config/metadata.ts";
 import type { ServiceConfig } from "../config/model.ts";
@@ -27,6 +28,9 @@ export interface Socks5Settings {
   readonly ports: { readonly min: number; readonly max: number } | undefined;
   /** What clients are told instead of the address that they reached. */
   readonly publicAddr: string | undefined;
+  /** Streams of a mux bind begin without a reply that names the peer (v2's way). */
+  readonly isPlainMux: boolean;
+  readonly mux: MuxSettings;
   /** Answers of associations name IPs, also where a chain names names. */
   readonly resolveDomain: boolean;
 }
@@ -50,6 +54,8 @@ export function socks5Settings(service: ServiceConfig): Socks5Settings {
     udpIdleMs: idleMs > 0 ? idleMs : UDP_IDLE_MS,
     ports: portRange(service),
     publicAddr: publicAddr === "" ? undefined : publicAddr,
+    isPlainMux: metaBool(metadata, "comp", false),
+    mux: muxSettings(metadata, place),
     resolveDomain: metaBool(metadata, "udp.resolveDomain", false),
   };
 }

@@ -35,7 +35,7 @@ import {
 import type { Accepted, HandlerContext } from "./handler.ts";
 import { pipe } from "./relay-pipe.ts";
 import { ClientGone, SessionHandler, dialWhileOpen, ipOf, sayAndClose } from "./session.ts";
-import { serveBind } from "./socks5-bind.ts";
+import { serveBind, serveMuxBind } from "./socks5-bind.ts";
 import { Unwelcome, greet } from "./socks5-greeting.ts";
 import {
   type Socks5Client,
@@ -145,14 +145,13 @@ export class Socks5Handler extends SessionHandler {
 
   async #obey(client: Socks5Client): Promise<void> {
     const { command } = client.request;
-    if (command === CMD_MUX_BIND && !this.#settings.mayBind) {
-      throw new Socks5Refusal("BIND is off", REP_PROHIBITED);
-    }
     switch (command) {
       case CMD_CONNECT:
         return this.#connect(client);
       case CMD_BIND:
         return serveBind(client, this.stopped);
+      case CMD_MUX_BIND:
+        return serveMuxBind(client, this.stopped);
       case CMD_ASSOCIATE:
         return serveAssociate(client, this.#rooms);
       case CMD_UDP_TUNNEL:
