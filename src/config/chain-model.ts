@@ -47,7 +47,9 @@ function chainHop(map: DocMap, index: number, scope: Scope): HopConfig {
   if (found !== undefined) return hopOf(found, index, scope);
   const known = shared.map((hop) => textOf(hop, "name"));
   const what = `the hop ${JSON.stringify(name)} has no nodes and is none of hops`;
-  throw configError(scope.reading.places.of(map), `${what}${didYouMean(name, known)}`);
+  const place = scope.reading.places.of(map);
+  scope.reading.fault(configError(place, `${what}${didYouMean(name, known)}`));
+  return hopOf(map, index, scope);
 }
 
 function hopOf(map: DocMap, index: number, scope: Scope): HopConfig {

@@ -94,6 +94,7 @@ export class Reading {
   }
 
   warn(place: Place, message: string): void {
+    if (this.compat) return;
     if (this.strict) return this.fault(configError(place, message));
     if (this.warnings.some((old) => old.place === place && old.message === message)) return;
     if (this.warnings.length < WARNINGS_MAX) this.warnings.push({ place, message });

@@ -30,7 +30,7 @@ export function normalizeMap(map: DocMap, fields: Fields, reading: Reading, path
     if (key === undefined || field === undefined) {
       const hint = didYouMean(written, Object.keys(fields));
       const why = `${path}${written} is no key of the configuration${hint}`;
-      if (!reading.compat) reading.warn(place, why);
+      reading.warn(place, why);
       continue;
     }
     if (ownKey(result, key) !== undefined) throw configError(place, `${path}${key} is given twice`);
