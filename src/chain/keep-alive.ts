@@ -44,7 +44,11 @@ export function keepAlive(socket: Socket, metadata: Metadata, prefix = ""): void
   if (fd === undefined || fd < 0) return;
   const interval = secondsOf(intervalMs > 0 ? intervalMs : INTERVAL_MS);
   const probes = count > 0 ? Math.min(COUNT_MAX, count) : COUNT;
-  loadNative().setKeepAlive(fd, idle, interval, probes);
+  try {
+    loadNative().setKeepAlive(fd, idle, interval, probes);
+  } catch {
+    // Without the addon, or with a connection that just broke: Node's own setting stands.
+  }
 }
 
 /** The same for a transport, if it is a TCP connection of ours. */

@@ -45,6 +45,8 @@ const CONNECTIONS_MAX = 65_536;
 const HANDSHAKES_MAX = 4096;
 const HANDSHAKE_MS = 10_000;
 const KEEPALIVE_MS = 60_000;
+/** What an honest handshake may take before it can be made to give way. */
+const YOUNG_MS = 1000;
 
 /** Starts listening; throws a configuration error or one of the system (address in use …). */
 export async function listen(
@@ -75,8 +77,11 @@ class SocketListener implements Listener {
   readonly #connectionsMax: number;
   readonly #handshakesMax: number;
   readonly #handshakeMs: number;
-  /** Unfinished handshakes. */
-  readonly #pending = new Map<Socket, NodeJS.Timeout>();
+  /** Unfinished handshakes, the oldest first. */
+  readonly #pending = new Map<
+    Socket,
+    { readonly timer: NodeJS.Timeout; readonly sinceMs: number }
+  >();
   #connections = 0;
   #address = "";
   #isLoopback = false;
@@ -149,7 +154,7 @@ class SocketListener implements Listener {
   }
 
   close(): Promise<void> {
-    for (const [socket, timer] of this.#pending) {
+    for (const [socket, { timer }] of this.#pending) {
       clearTimeout(timer);
       socket.destroy();
     }
@@ -171,9 +176,7 @@ class SocketListener implements Listener {
       socket.destroy();
       return;
     }
-    const isFull =
-      this.#connections >= this.#connectionsMax || this.#pending.size >= this.#handshakesMax;
-    if (isFull) {
+    if (this.#connections >= this.#connectionsMax || !this.#makeRoom()) {
       socket.destroy();
       this.#context.log.once(`full ${this.#service.name}`, 60_000, {
         message: "too many connections: new ones are closed",
@@ -204,8 +207,23 @@ class SocketListener implements Listener {
       this.#context.log.debug("handshake not done in time", { client: peer });
       socket.destroy();
     }, this.#handshakeMs);
-    this.#pending.set(socket, timer);
+    this.#pending.set(socket, { timer, sinceMs: performance.now() });
     this.#handshake(socket, ready, peer);
+  }
+
+  /**
+   * Where too many handshakes are unfinished, the oldest gives way, for who is honest is done
+   * within moments: idle connections must not keep everybody out. False if it is young itself.
+   */
+  #makeRoom(): boolean {
+    if (this.#pending.size < this.#handshakesMax) return true;
+    const [oldest] = this.#pending;
+    if (oldest === undefined) return false;
+    const [socket, { sinceMs }] = oldest;
+    if (performance.now() - sinceMs < YOUNG_MS) return false;
+    this.#settle(socket);
+    socket.destroy();
+    return true;
   }
 
   #handshake(socket: Socket, ready: (stream: Transport) => void, peer: string): void {
@@ -224,7 +242,7 @@ class SocketListener implements Listener {
 
   /** The handshake is over; false if it was already. */
   #settle(socket: Socket): boolean {
-    clearTimeout(this.#pending.get(socket));
+    clearTimeout(this.#pending.get(socket)?.timer);
     return this.#pending.delete(socket);
   }
 }
