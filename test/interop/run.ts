@@ -2,12 +2,13 @@
  * `npm run interop`: tsgost against a real gost v3, whose binary GOST_BIN names. Prints one line a
  * check, a Markdown table and a summary; exits 77 without GOST_BIN, 1 if a check failed.
  *
- * Parts: proxies (relay over every transport, both ways; needs nothing), and tungo on real devices
- * (needs namespaces, /dev/net/tun and what `npm run build` makes). Words on the command line choose
- * parts by name.
+ * Parts: proxies (relay over every plain transport, both ways; needs nothing), mux (the transports
+ * with smux inside), and tungo on real devices (needs namespaces, /dev/net/tun and what `npm run
+ * build` makes). Words on the command line choose parts by name.
  */
 import { accessSync, constants } from "node:fs";
 import { Gost } from "./peer.ts";
+import { checkMux } from "./mux.ts";
 import { checkProxies } from "./proxies.ts";
 import { Table } from "./table.ts";
 import { checkTungo } from "./tungo.ts";
@@ -17,6 +18,7 @@ const EXIT_SKIPPED = 77;
 /** Each part checks one area and is independent of the others. */
 const PARTS = [
   { name: "proxies", title: "proxies, without devices", run: checkProxies },
+  { name: "mux", title: "multiplexed transports", run: checkMux },
   { name: "tungo", title: "tungo, on devices in namespaces", run: checkTungo },
 ] as const;
 
