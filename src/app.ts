@@ -51,7 +51,11 @@ export async function run(config: Config, options: RunOptions): Promise<number> 
   const manager = new ServiceManager(loadNative, log, process.env);
   const shared = await sharedOf(config);
   const { masks, loopTo } = shared;
-  const registry = new Registry(config, { log, loopTo, mask: masks.mask });
+  const registry = new Registry(config, {
+    log,
+    mask: masks.mask,
+    ...(loopTo === undefined ? {} : { loopTo }),
+  });
   let fatal: TsgostError | undefined;
   try {
     for (const service of config.services) {
@@ -84,7 +88,7 @@ export async function run(config: Config, options: RunOptions): Promise<number> 
 /** What all services of the process share, whatever configuration they are of. */
 interface Shared {
   readonly masks: Masks;
-  readonly loopTo: LoopCheck;
+  readonly loopTo: LoopCheck | undefined;
   /** Knows our own devices; undefined while no service has one. */
   readonly guard: LoopGuard | undefined;
 }
@@ -92,7 +96,7 @@ interface Shared {
 async function sharedOf(config: Config): Promise<Shared> {
   const masks = new Masks();
   if (!config.services.some(({ listener }) => listener.type === "tungo")) {
-    return { masks, guard: undefined, loopTo: () => undefined };
+    return { masks, guard: undefined, loopTo: undefined };
   }
   const { LoopGuard } = await import("./sys/loop-guard.ts");
   const guard = new LoopGuard(loadNative());
@@ -134,12 +138,12 @@ async function startService(
 
 async function startSockets(service: ServiceConfig, registry: Registry): Promise<Running> {
   const { startServer } = await import("./serve/server.ts");
-  const server = await startServer(service, registry.config, {
-    log,
-    signal: new AbortController().signal,
-    router: registry.router(service),
-    authenticator: registry.authenticator(service),
-  });
+  const router = registry.router(service);
+  const authenticator = registry.authenticator(service);
+  await registry.ready();
+  const { signal } = new AbortController();
+  const context = { log, signal, router, authenticator };
+  const server = await startServer(service, registry.config, context);
   return {
     info: { name: service.name, addresses: [server.address] },
     close: () => server.close(),
@@ -183,13 +187,15 @@ async function startTungo(
   const poller = new Poller(native);
   const serviceLog = log.child({ service: service.name, handler: "tungo" });
   let onBack = (): void => undefined;
+  const router = registry.router(service, {
+    dialTimeoutMs: tungo.dialTimeoutMs,
+    local: { device: tungo.interface, mark: tungo.soMark },
+  });
+  await registry.ready();
   const running = new TungoService({
     name: service.name,
     tungo,
-    router: registry.router(service, {
-      dialTimeoutMs: tungo.dialTimeoutMs,
-      local: { device: tungo.interface, mark: tungo.soMark },
-    }),
+    router,
     addMask: (buffer, mask) => masks.add(buffer, mask),
     native,
     poller,

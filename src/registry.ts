@@ -7,13 +7,19 @@
  * made. So, after a new configuration was read, an old registry lives as long as one service of
  * the old configuration goes on.
  */
+import { randomBytes } from "node:crypto";
+import { ENTROPY_BYTES } from "../assembly/abi.ts";
+import { RuleBypass, combineBypasses } from "./bypass/bypass.ts";
+import { RuleEngine } from "./bypass/engine.ts";
 import { type HopChain, buildChain } from "./chain/chain.ts";
 import { ChainGroup, Member } from "./chain/group.ts";
-import type { HopParts } from "./chain/hop.ts";
+import type { HopParts, NamesAsk } from "./chain/hop.ts";
 import { ServiceRouter } from "./chain/router.ts";
 import type { LocalEnd, LoopCheck } from "./chain/socket.ts";
 import { metaDurationMs, metaInt, metaString } from "./config/metadata.ts";
 import type { Config, HandlerConfig, Place, ServiceConfig } from "./config/model.ts";
+import { coreModule } from "./core/load.ts";
+import { type LocalEnds, namesOf, systemNames } from "./dns/names.ts";
 import { configError, defect } from "./errors.ts";
 import type { Logger } from "./log.ts";
 import type { MaskFunction } from "./proto/ws.ts";
@@ -24,8 +30,13 @@ const DIAL_MS = 15_000;
 
 export interface RegistryOptions {
   readonly log: Logger;
-  /** Keeps sockets of ours out of the devices of this process. */
+  /**
+   * Keeps sockets of ours out of the devices of this process. Given, the system's names are asked
+   * for by such sockets, too.
+   */
   readonly loopTo?: LoopCheck;
+  /** GOST's answers, also where they are unwise. */
+  readonly compat?: boolean;
   /** Masks WebSocket payload, also of bytes in a core's memory. */
   readonly mask?: MaskFunction;
   /** Time and dice of selectors, for tests. */
@@ -33,7 +44,9 @@ export interface RegistryOptions {
   readonly random?: () => number;
 }
 
-interface Closable {
+/** What has a life of its own. */
+interface Living {
+  start?(): Promise<void>;
   close(): void;
 }
 
@@ -43,7 +56,13 @@ export class Registry {
   readonly #chains = new Map<string, HopChain>();
   /** Chains that are being made: a chain that needs itself is a mistake. */
   readonly #making = new Set<string>();
-  readonly #made: Closable[] = [];
+  readonly #bypasses = new Map<string, RuleBypass>();
+  /** By resolver, hosts and the way out. */
+  readonly #names = new Map<string, Names>();
+  readonly #made: Living[] = [];
+  /** Made, and not started yet. */
+  #idle: Living[] = [];
+  #engine: RuleEngine | undefined;
   #holders = 0;
   #isClosed = false;
 
@@ -81,23 +100,40 @@ export class Registry {
         ...this.#hopParts(place),
       });
       this.#chains.set(name, chain);
-      this.#made.push(chain);
-      return chain;
+      return this.#keep(chain);
     } finally {
       this.#making.delete(name);
     }
   }
 
-  /** The bypasses of these names, acting together; undefined for none. */
+  /** The bypasses of these names, acting together; undefined for no names. */
   bypass(names: readonly string[] | undefined, place: Place): Bypass | undefined {
     if (names === undefined || names.length === 0) return undefined;
-    throw configError(place, "bypass is not supported yet; remove it");
+    return combineBypasses(names.map((name) => this.#bypass(name, place)));
   }
 
   /** A hosts table, then a resolver; undefined if neither is named. */
-  names(resolver: string | undefined, hosts: string | undefined, place: Place): Names | undefined {
+  names(ask: NamesAsk, place: Place): Names | undefined {
+    const { resolver, hosts, local } = ask;
     if (resolver === undefined && hosts === undefined) return undefined;
-    throw configError(place, "resolver and hosts are not supported yet; remove them");
+    const { log, loopTo, compat = false } = this.#options;
+    const ends = endsOf(local, loopTo);
+    return this.#once(["names", resolver, hosts, ends.device, ends.mark], () =>
+      namesOf(
+        resolver === undefined ? undefined : named(this.config.resolvers, resolver, place),
+        hosts === undefined ? undefined : named(this.config.hosts, hosts, place),
+        { log, ends, compat, chainFor: (name, from) => this.chain(name, from) },
+      ),
+    );
+  }
+
+  /** The system's names by sockets that leave by `local`; undefined where nothing asks for that. */
+  system(local: LocalEnd): Names | undefined {
+    const { log, loopTo } = this.#options;
+    const ends = endsOf(local, loopTo);
+    const isPlain = ends.device === undefined && ends.mark === undefined;
+    if (isPlain && loopTo === undefined) return undefined;
+    return this.#once(["system", ends.device, ends.mark], () => systemNames({ log, ends }));
   }
 
   /** Who may use a service; undefined: everybody. */
@@ -123,17 +159,27 @@ export class Registry {
     const { handler, place } = service;
     const { log, loopTo } = this.#options;
     const dialMs = metaDurationMs(service.metadata, "dialTimeout", DIAL_MS);
+    const local = own.local ?? localOf(service);
+    const { resolver, hosts } = service;
     return new ServiceRouter({
       log: log.child({ service: service.name }),
       chains: this.#chainsOf(handler, place),
       bypass: this.bypass(service.bypasses, place),
-      names: this.names(service.resolver, service.hosts, place),
+      names: this.names({ resolver, hosts, local }, place),
+      system: this.system(local),
       retries: handler.retries ?? 0,
       dialTimeoutMs: own.dialTimeoutMs ?? (dialMs > 0 ? dialMs : DIAL_MS),
-      local: own.local ?? localOf(service),
+      local,
       loopTo,
       hashByHost: metaString(handler.metadata, "hash").toLowerCase() === "host",
     });
+  }
+
+  /** Starts what was made since: files and URLs are read. Throws what is wrong with them. */
+  async ready(): Promise<void> {
+    const idle = this.#idle;
+    this.#idle = [];
+    await Promise.all(idle.map((living) => living.start?.()));
   }
 
   /** Ends what was made. Idempotent. */
@@ -161,11 +207,39 @@ export class Registry {
     return new ChainGroup(all, selector?.strategy, random);
   }
 
+  #bypass(name: string, place: Place): RuleBypass {
+    const known = this.#bypasses.get(name);
+    if (known !== undefined) return known;
+    const { log, compat = false } = this.#options;
+    this.#engine ??= new RuleEngine(coreModule(), randomBytes(ENTROPY_BYTES));
+    const config = named(this.config.bypasses, name, place);
+    const made = new RuleBypass(config, { engine: this.#engine, log, compat });
+    this.#bypasses.set(name, made);
+    return this.#keep(made);
+  }
+
+  /** The names that are known by `key`, made if need be. */
+  #once(key: readonly unknown[], make: () => Names & Living): Names {
+    const text = JSON.stringify(key);
+    const known = this.#names.get(text);
+    if (known !== undefined) return known;
+    const made = this.#keep(make());
+    this.#names.set(text, made);
+    return made;
+  }
+
+  #keep<T extends Living>(made: T): T {
+    this.#made.push(made);
+    this.#idle.push(made);
+    return made;
+  }
+
   #hopParts(place: Place): HopParts {
     const { now, random } = this.#options;
     return {
       bypass: (names) => this.bypass(names, place),
-      names: (resolver, hosts) => this.names(resolver, hosts, place),
+      names: (ask) => this.names(ask, place),
+      system: (local) => this.system(local),
       ...(now === undefined ? {} : { now }),
       ...(random === undefined ? {} : { random }),
     };
@@ -177,4 +251,22 @@ function localOf({ metadata }: ServiceConfig): LocalEnd {
   const device = metaString(metadata, "interface");
   const mark = metaInt(metadata, "so_mark");
   return { ...(device === "" ? {} : { device }), ...(mark > 0 ? { mark } : {}) };
+}
+
+/** What is called `name`; throws a configuration error. */
+function named<T extends { readonly name: string }>(
+  all: readonly T[],
+  name: string,
+  place: Place,
+): T {
+  const found = all.find((one) => one.name === name);
+  if (found === undefined) throw configError(place, `${JSON.stringify(name)} does not exist`);
+  return found;
+}
+
+/** How nameservers are reached: `auto` has no meaning for them. */
+function endsOf({ device, mark }: LocalEnd, loopTo: LoopCheck | undefined): LocalEnds {
+  const parts = (device ?? "").split(",").map((part) => part.trim());
+  const ends = parts.filter((part) => !/^(auto!?)?$/.test(part)).join(",");
+  return { ...(ends === "" ? {} : { device: ends }), mark, loopTo };
 }

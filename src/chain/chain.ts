@@ -20,8 +20,8 @@ import { Hop, type HopNode, type HopParts, type RouteRequest } from "./hop.ts";
 import { DIRECT, connectorOf, connectorSchemes, dialerOf, dialerSchemes } from "./list.ts";
 import { type Target, hostsOf } from "./rules.ts";
 import { SocketStream } from "./socket-stream.ts";
-import { type LoopCheck, dialTcp } from "./socket.ts";
-import { type Leg, Traveller, addressOf, localEnd } from "./travel.ts";
+import { type LoopCheck, dialTcp, inOrder } from "./socket.ts";
+import { type Leg, Traveller, addressOf } from "./travel.ts";
 import type {
   Chain,
   DialContext,
@@ -117,7 +117,7 @@ export class HopChain implements Chain {
       if (skipped !== undefined) return { legs, skipped: { ...skipped, hop: index } };
       const node = hop.choose(nodes, request);
       if (node === undefined) throw this.#noNode(hop);
-      legs.push(legOf(hop, node));
+      legs.push(legOf(node));
     }
     if (legs.length === 0) throw this.#noNode(undefined);
     return { legs };
@@ -198,7 +198,8 @@ export class HopChain implements Chain {
 
   #directDatagrams({ local, node }: Leg): UpDatagrams {
     const { loopTo } = this.#options;
-    return openDirectDatagrams({ ...local, names: node.names, loopTo });
+    const names = inOrder(node.names, node.system);
+    return openDirectDatagrams({ ...local, names, loopTo });
   }
 
   /** What each hop would do with a target; no counter moves. */
@@ -251,19 +252,19 @@ function lastOf(legs: readonly Leg[]): Leg {
   return last;
 }
 
-function legOf(hop: Hop, node: HopNode): Leg {
+function legOf(node: HopNode): Leg {
   const { connector, dialer } = node.config;
   const isDirect = connector.type === DIRECT;
   return {
     node,
-    local: localEnd(node.config, hop.config),
+    local: node.local,
     dialer: isDirect ? undefined : dialerOf(dialer.type),
     connector: isDirect ? undefined : connectorOf(connector.type),
   };
 }
 
-function nodeText(hop: Hop, { config }: HopNode): string {
-  const { device, mark } = localEnd(config, hop.config);
+function nodeText(hop: Hop, { config, local }: HopNode): string {
+  const { device, mark } = local;
   const by = device === undefined ? "" : ` interface ${device}`;
   const marked = mark === undefined ? "" : ` mark ${mark}`;
   const scheme = `${config.connector.type}+${config.dialer.type}`;

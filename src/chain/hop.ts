@@ -9,11 +9,12 @@
  * candidates have failed the one whose mark is oldest is tried, because going on without a node
  * would go direct.
  */
-import { metaBool, metaDurationMs, metaInt } from "../config/metadata.ts";
+import { metaBool, metaDurationMs, metaInt, metaString } from "../config/metadata.ts";
 import type { HopConfig, NodeConfig } from "../config/model.ts";
 import type { Bypass, BypassHit, Names } from "../types.ts";
 import { NodeMemory } from "./memory.ts";
 import { type Target, bypassHit } from "./rules.ts";
+import type { LocalEnd } from "./socket.ts";
 
 const MAX_FAILS = 1;
 const FAIL_TIMEOUT_MS = 10_000;
@@ -27,7 +28,23 @@ export interface HopParts {
   /** The bypasses of these names, acting together; undefined for no names. */
   readonly bypass?: (names: readonly string[] | undefined) => Bypass | undefined;
   /** Hosts table and resolver of these names; undefined if neither is given. */
-  readonly names?: (resolver: string | undefined, hosts: string | undefined) => Names | undefined;
+  readonly names?: (ask: NamesAsk) => Names | undefined;
+  /** Asked last, for sockets of ours by this way out; undefined: the system as it comes. */
+  readonly system?: (local: LocalEnd) => Names | undefined;
+}
+
+export interface NamesAsk {
+  readonly resolver: string | undefined;
+  readonly hosts: string | undefined;
+  /** By what nameservers are asked. */
+  readonly local: LocalEnd;
+}
+
+/** Device and mark of a node: its own, else its hop's. */
+export function localEnd(node: NodeConfig, hop: HopConfig): LocalEnd {
+  const device = metaString(node.metadata, "interface") || metaString(hop.metadata, "interface");
+  const mark = metaInt(node.metadata, "so_mark") || metaInt(hop.metadata, "so_mark");
+  return { ...(device === "" ? {} : { device }), ...(mark > 0 ? { mark } : {}) };
 }
 
 /** What a selector may look at. */
@@ -74,8 +91,11 @@ export class HopNode extends FailMark {
   readonly config: NodeConfig;
   readonly memory = new NodeMemory();
   readonly bypass: Bypass | undefined;
+  readonly local: LocalEnd;
   /** For the node's own address; undefined: the system, or the node before. */
   readonly names: Names | undefined;
+  /** For sockets of ours, where `names` know nothing. */
+  readonly system: Names | undefined;
   readonly weight: number;
   readonly isBackup: boolean;
 
@@ -89,7 +109,11 @@ export class HopNode extends FailMark {
     );
     this.config = config;
     this.bypass = parts.bypass?.(config.bypasses);
-    this.names = parts.names?.(config.resolver ?? hop.resolver, config.hosts ?? hop.hosts);
+    const local = localEnd(config, hop);
+    this.local = local;
+    const resolver = config.resolver ?? hop.resolver;
+    this.names = parts.names?.({ resolver, hosts: config.hosts ?? hop.hosts, local });
+    this.system = parts.system?.(local);
     const weight = metaInt(metadata, "weight");
     this.weight = weight > 0 ? weight : 1;
     this.isBackup = metaBool(metadata, "backup");

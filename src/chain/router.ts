@@ -20,7 +20,7 @@ import type { RouteRequest } from "./hop.ts";
 import { RoutedDatagrams } from "./routed-datagrams.ts";
 import { bypassHit, hostsOf } from "./rules.ts";
 import { SocketStream } from "./socket-stream.ts";
-import { type LocalEnd, type LoopCheck, dialTcp, withSignal } from "./socket.ts";
+import { type LocalEnd, type LoopCheck, dialTcp, inOrder, withSignal } from "./socket.ts";
 import type { Endpoint, RouteContext, Router, UpDatagrams, UpStream } from "./types.ts";
 
 export interface RouterOptions {
@@ -29,6 +29,8 @@ export interface RouterOptions {
   readonly chains?: ChainGroup | undefined;
   readonly bypass?: Bypass | undefined;
   readonly names?: Names | undefined;
+  /** Asked last, for what is dialled from here; undefined: the system as it comes. */
+  readonly system?: Names | undefined;
   /** Further attempts after a failed one. */
   readonly retries?: number;
   /** For each attempt. */
@@ -156,8 +158,8 @@ export class ServiceRouter implements Router {
   }
 
   directWay(context: RouteContext): DirectWay {
-    const { names, loopTo } = this.#options;
-    return { ...localFor(this.#options.local, context.localIp), names, loopTo };
+    const { local, names, system, loopTo } = this.#options;
+    return { ...localFor(local, context.localIp), names: inOrder(names, system), loopTo };
   }
 
   /** Names, rules and chain for one attempt; throws a ChainError where there is no way. */
@@ -313,8 +315,9 @@ export class ServiceRouter implements Router {
 
   async #dialDirect(way: Way, context: RouteContext, signal: AbortSignal): Promise<UpStream> {
     const { addresses } = way;
-    const { local, loopTo } = this.#options;
-    const names: Names = { resolve: () => Promise.resolve(addresses) };
+    const { local, system, loopTo } = this.#options;
+    const names: Names | undefined =
+      addresses === undefined ? system : { resolve: () => Promise.resolve(addresses) };
     const { destination } = way;
     const out = { ...localFor(local, context.localIp), loopTo, signal, names };
     return new SocketStream(await dialTcp({ ...destination, ...out, party: "destination" }));

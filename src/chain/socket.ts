@@ -147,6 +147,15 @@ export async function resolveHost(
   return found.slice(0, ADDRESSES_MAX).map((entry) => entry.address);
 }
 
+/** The first that is responsible for a name answers. */
+export function inOrder(first: Names | undefined, then: Names | undefined): Names | undefined {
+  if (first === undefined || then === undefined) return first ?? then;
+  return {
+    resolve: async (host, signal) =>
+      (await first.resolve(host, signal)) ?? then.resolve(host, signal),
+  };
+}
+
 /** Rejects when the signal aborts first; the promise itself goes on unheard. */
 export function withSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {

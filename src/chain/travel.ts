@@ -6,8 +6,8 @@
  * Fail marks: a node is marked when its address cannot be resolved, dialled or its handshake
  * fails, or the node before refuses to connect to it; a success takes the marks away.
  */
-import { metaDurationMs, metaInt, metaString } from "../config/metadata.ts";
-import type { HopConfig, NodeConfig } from "../config/model.ts";
+import { metaDurationMs } from "../config/metadata.ts";
+import type { NodeConfig } from "../config/model.ts";
 import { joinHostPort, parseHostPort } from "../config/net.ts";
 import { configError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -17,7 +17,7 @@ import { Deadline } from "./deadline.ts";
 import { ChainError, type Party, abortError, asChainError } from "./errors.ts";
 import type { HopNode } from "./hop.ts";
 import { SocketStream } from "./socket-stream.ts";
-import { type LocalEnd, type LoopCheck, dialTcp } from "./socket.ts";
+import { type LocalEnd, type LoopCheck, dialTcp, inOrder } from "./socket.ts";
 import type { Connector, Dialer, Endpoint, NodeContext, Transport } from "./types.ts";
 
 const DIAL_MS = 15_000;
@@ -37,13 +37,6 @@ export interface TravelOptions {
   readonly log: Logger;
   readonly mask?: MaskFunction | undefined;
   readonly loopTo?: LoopCheck | undefined;
-}
-
-/** Device and mark of a node: its own, else its hop's. */
-export function localEnd(node: NodeConfig, hop: HopConfig): LocalEnd {
-  const device = metaString(node.metadata, "interface") || metaString(hop.metadata, "interface");
-  const mark = metaInt(node.metadata, "so_mark") || metaInt(hop.metadata, "so_mark");
-  return { ...(device === "" ? {} : { device }), ...(mark > 0 ? { mark } : {}) };
 }
 
 export function addressOf(node: NodeConfig): Endpoint {
@@ -108,11 +101,11 @@ export class Traveller {
     party: Party,
   ): Promise<SocketStream> {
     const startMs = performance.now();
-    const { names, memory } = leg.node;
+    const { names, system, memory } = leg.node;
     const socket = await dialTcp({
       ...address,
       ...leg.local,
-      names,
+      names: inOrder(names, system),
       loopTo: this.#options.loopTo,
       signal,
       party,
