@@ -56,7 +56,7 @@ export function prepareStart(input: StartInput): Config {
   reading.attempt(() => {
     checkDeviceNames(config.services);
   });
-  const used = new Set(config.services.flatMap(chainNames));
+  const used = usedChains(config);
   for (const chain of config.chains) {
     if (!used.has(chain.name)) continue;
     reading.attempt(() => {
@@ -78,18 +78,39 @@ export function prepareStart(input: StartInput): Config {
   return { ...config, services, chains };
 }
 
-function chainNames(service: ServiceConfig): string[] {
-  return [service.handler.chain, service.listener.chain].filter((name) => name !== undefined);
+function chainNames({ handler, listener }: ServiceConfig): string[] {
+  const group = handler.chainGroup?.chains.map(({ chain }) => chain) ?? [];
+  return [handler.chain, listener.chain, ...group].filter((name) => name !== undefined);
+}
+
+/** The chains that services go through, and those that nameservers are reached through. */
+function usedChains(config: Config): ReadonlySet<string> {
+  const used = new Set(config.services.flatMap(chainNames));
+  const viaResolver = (name: string | undefined): void => {
+    const resolver = config.resolvers.find((one) => one.name === name);
+    for (const { chain } of resolver?.nameservers ?? []) {
+      if (chain !== undefined && chain !== "") used.add(chain);
+    }
+  };
+  for (const { resolver } of config.services) viaResolver(resolver);
+  // Chains that are added on the way are visited, too.
+  for (const name of used) {
+    for (const hop of config.chains.find((chain) => chain.name === name)?.hops ?? []) {
+      viaResolver(hop.resolver);
+      for (const node of hop.nodes) viaResolver(node.resolver);
+    }
+  }
+  return used;
 }
 
 /** References that are read and printed, and would be without effect. */
-const REFUSED_SERVICE = "admission admissions bypass bypasses resolver hosts limiter climiter";
+const REFUSED_SERVICE = "admission admissions limiter climiter";
 const REFUSED = {
   service: `${REFUSED_SERVICE} rlimiter observer recorders`.split(" "),
-  handler: "chainGroup limiter observer".split(" "),
+  handler: "limiter observer".split(" "),
   listener: "chainGroup auther authers auth".split(" "),
-  hop: "bypass bypasses resolver hosts plugin file redis http".split(" "),
-  node: "bypass bypasses resolver hosts matcher filter http network".split(" "),
+  hop: "plugin file redis http".split(" "),
+  node: "matcher filter http network".split(" "),
   auther: "plugin file redis http".split(" "),
 } as const;
 const REFUSED_METADATA = ["netns", "netns.out", "proxyProtocol", "ignoreChain"];
@@ -176,6 +197,7 @@ function checkService(service: ServiceConfig, reading: Reading): void {
   checkTlsFiles(listener.tls, place);
   checkInterface(service.metadata, place);
   if (handler.type !== "tungo") return;
+  checkOneDevice(service.metadata, place);
   const { warnings } = tungoOptions(service, reading.places);
   for (const warning of warnings) reading.warn(place, warning);
 }
@@ -231,13 +253,17 @@ export function boundDevices(service: ServiceConfig, config: Config): BoundDevic
   });
 }
 
-/** Sockets are bound to one device by its name; GOST's lists and addresses are refused. */
 function checkInterface(metadata: Metadata, place: Place): void {
   soMarkOf(metadata, place);
+  interfacesOf(metadata, place);
+}
+
+/** What leaves a tungo service directly is bound to one device by its name. */
+function checkOneDevice(metadata: Metadata, place: Place): void {
   const [first, ...others] = interfacesOf(metadata, place);
   if (first === undefined || (first.name !== undefined && others.length === 0)) return;
   const why = `${JSON.stringify(metaString(metadata, "interface"))} is not one network device`;
-  throw configError(place, `interface: ${why} (lists and addresses are not supported yet)`);
+  throw configError(place, `interface: ${why} (tungo takes lists and addresses at -F only)`);
 }
 
 function checkChain(chain: ChainConfig): void {
