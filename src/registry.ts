@@ -179,7 +179,7 @@ export class Registry {
   async ready(): Promise<void> {
     const idle = this.#idle;
     this.#idle = [];
-    await Promise.all(idle.map((living) => living.start?.()));
+    await Promise.all(idle.map(async (living) => living.start?.()));
   }
 
   /** Ends what was made. Idempotent. */

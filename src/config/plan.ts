@@ -49,8 +49,7 @@ function isBound(metadata: Metadata): boolean {
 export function planOf(config: Config): string[] {
   const used = new Set<string>();
   const lines = config.services.flatMap((service) => {
-    const chain = service.handler.chain ?? service.listener.chain;
-    if (chain !== undefined) used.add(chain);
+    for (const name of chainsOf(service)) used.add(name);
     return service.handler.type === "tungo" ? devicePlan(service) : socketPlan(service);
   });
   for (const chain of config.chains) {
@@ -61,9 +60,16 @@ export function planOf(config: Config): string[] {
   return lines;
 }
 
+function chainsOf({ handler, listener }: ServiceConfig): string[] {
+  const group = handler.chainGroup?.chains.map(({ chain }) => chain) ?? [];
+  const own = handler.chain ?? listener.chain;
+  return own === undefined ? group : [own, ...group];
+}
+
 function devicePlan(service: ServiceConfig): string[] {
   const { options } = tungoOptions(service);
-  const { name, mtu, vnet, nets, dns, chain } = options;
+  const { name, mtu, vnet, nets, dns } = options;
+  const chains = chainsOf(service);
   const routes = effectiveRoutes(options);
   const source = options.tunFd === undefined ? "" : ` from descriptor ${options.tunFd}`;
   const bare = nets.length === 0 && routes.length === 0;
@@ -74,7 +80,7 @@ function devicePlan(service: ServiceConfig): string[] {
     ...routes.map((route) => `  route ${routeText(route.dst, route)} dev ${name}`),
     ...options.excludes.map((net) => `  not routed: ${formatCidr(net)}`),
     ...dns.map((address) => `  dns ${formatIp(address)}`),
-    `  flows go ${chain === undefined ? directText(options) : `through ${chain}`}`,
+    `  flows go ${chains.length === 0 ? directText(options) : `through ${chains.join(" or ")}`}`,
   ];
 }
 
@@ -95,11 +101,13 @@ function outText(device: string | undefined, mark: number | undefined): string {
 function socketPlan(service: ServiceConfig): string[] {
   const { handler, listener, name, addr, metadata } = service;
   const auth = handler.auths === undefined ? "no authentication" : "with authentication";
-  const way = handler.chain === undefined ? "direct" : `through ${handler.chain}`;
+  const chains = chainsOf(service);
+  const isDirect = chains.length === 0;
+  const way = isDirect ? "direct" : `through ${chains.join(" or ")}`;
   const by = outText(metaString(metadata, "interface"), undefined);
   return [
     `service ${name}: ${handler.type} on ${listener.type} ${addr}, ${auth}`,
-    `  flows go ${way}${handler.chain === undefined ? by : ""}`,
+    `  flows go ${way}${isDirect ? by : ""}`,
   ];
 }
 
@@ -108,5 +116,7 @@ function hopText(hop: HopConfig): string {
   const nodes = hop.nodes.map(
     (node) => `${node.connector.type}+${node.dialer.type}://${node.addr}`,
   );
-  return `${nodes.join(" or ")}${by}`;
+  const { bypasses = [] } = hop;
+  const bypass = bypasses.length === 0 ? "" : ` unless ${bypasses.join(", ")} bypasses`;
+  return `${nodes.join(" or ")}${by}${bypass}`;
 }

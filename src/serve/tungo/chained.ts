@@ -232,11 +232,16 @@ export class ChainedMapping implements MappingCarrier {
   }
 
   closed(): void {
+    this.drop();
+    this.#core.x.release(this.#handle);
+  }
+
+  /** Lets go of the carrier; the mapping itself is somebody else's to release. */
+  drop(): void {
     this.#closed = true;
     this.#dial.abort();
     this.#queue = [];
     this.#carrier?.close();
-    this.#core.x.release(this.#handle);
   }
 
   #send(data: Uint8Array, destination: Endpoint): void {

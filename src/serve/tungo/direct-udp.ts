@@ -7,6 +7,7 @@
 import * as abi from "../../../assembly/abi.ts";
 import { addressText } from "../../core/core.ts";
 import type { FlowFacts, MappingCarrier } from "../../core/flow.ts";
+import type { Pump } from "../../core/pump.ts";
 import { FAILED, READABLE, type Watch } from "../../sys/native.ts";
 import { mayEnter, type DirectContext } from "./direct.ts";
 import { datagramError, EAGAIN, EPERM } from "./errno.ts";
@@ -82,11 +83,16 @@ export class DirectMapping implements MappingCarrier {
   }
 
   closed(): void {
+    this.drop();
+    this.#context.pump.core.x.release(this.#handle);
+  }
+
+  /** Lets go of the socket; the mapping itself is somebody else's to release. */
+  drop(): void {
     this.#watch?.close();
     this.#watch = undefined;
     if (this.#fd >= 0) this.#context.native.close(this.#fd);
     this.#fd = -1;
-    this.#context.pump.core.x.release(this.#handle);
   }
 
   readonly #ready = (events: number): void => {
@@ -142,20 +148,19 @@ export class DirectMapping implements MappingCarrier {
   /** A datagram that the kernel refused at once. */
   #refused(from: number, errno: number): void {
     const kind = datagramError(errno);
-    if (kind < 0) return;
-    const { pump } = this.#context;
-    const { core } = pump;
-    const record = pump.stage();
-    core.u8.copyWithin(
-      record + abi.DGRAM_GSO_OFF,
-      from + abi.DGRAM_GSO_OFF,
-      from + abi.DGRAM_BYTES,
-    );
-    core.u32[record >> 2] = abi.DGRAM_ERROR;
-    core.u32[(record >> 2) + 1] = this.#handle;
-    core.u32[(record + abi.DGRAM_LEN_OFF) >> 2] = 0;
-    core.u32[(record + abi.DGRAM_GSO_OFF) >> 2] = kind;
+    if (kind >= 0) tellRefused(this.#context.pump, this.#handle, from, kind);
   }
+}
+
+/** Answers the datagram record at `from` with an ICMP error (REJECT_…). */
+export function tellRefused(pump: Pump, handle: number, from: number, kind: number): void {
+  const { core } = pump;
+  const record = pump.stage();
+  core.u8.copyWithin(record + abi.DGRAM_GSO_OFF, from + abi.DGRAM_GSO_OFF, from + abi.DGRAM_BYTES);
+  core.u32[record >> 2] = abi.DGRAM_ERROR;
+  core.u32[(record >> 2) + 1] = handle;
+  core.u32[(record + abi.DGRAM_LEN_OFF) >> 2] = 0;
+  core.u32[(record + abi.DGRAM_GSO_OFF) >> 2] = kind;
 }
 
 export function sameBytes(one: Uint8Array, other: Uint8Array): boolean {

@@ -25,6 +25,7 @@ import { DialDeadlines } from "./deadline.ts";
 import { DirectMapping } from "./direct-udp.ts";
 import { DirectFlow, type DirectContext } from "./direct.ts";
 import { EchoHost } from "./echo.ts";
+import { RuledMapping, openRuled } from "./ruled.ts";
 
 /** Opens, configures and wraps the device; called again when it was lost. */
 export type DeviceMaker = (again: boolean) => Device;
@@ -158,7 +159,7 @@ export class TungoService {
     };
     const echo = new EchoHost(direct);
     this.#echo = echo;
-    if (!router.hasChain) {
+    if (!router.hasChain && router.isPlain) {
       return {
         open: (flow) => new DirectFlow(direct, flow),
         mapping: (flow) => new DirectMapping(direct, flow),
@@ -170,9 +171,12 @@ export class TungoService {
       pump,
       dialFailed: (flow, error) => this.#dialFailed(flow, messageOf(error)),
     };
+    const ruled = router.isPlain ? undefined : { router, direct, chained };
     return {
-      open: (flow) => new ChainedFlow(chained, flow),
-      mapping: (flow) => new ChainedMapping(chained, flow),
+      open: (flow) =>
+        ruled === undefined ? new ChainedFlow(chained, flow) : openRuled(ruled, flow),
+      mapping: (flow) =>
+        ruled === undefined ? new ChainedMapping(chained, flow) : new RuledMapping(ruled, flow),
       // A chain carries no echo: with `echo=host` asked for all the same, pings go out directly.
       echo: (record) => echo.request(record),
     };
