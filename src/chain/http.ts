@@ -228,6 +228,9 @@ function refusal(head: ResponseHead, node: NodeConfig, what: string, party: Part
   return new ChainError(message, { reason, party: isProxys ? "proxy" : party });
 }
 
+/** A proxy without UDP is not asked again at once. */
+const NO_UDP_MS = 30_000;
+
 /** What a proxy says that does not know the UDP form, or must not use it. */
 const NO_UDP: ReadonlySet<Unreachable> = new Set<Unreachable>([
   "prohibited",
@@ -243,6 +246,11 @@ async function openHttpDatagrams(
   node: NodeConfig,
   context: NodeContext,
 ): Promise<UpDatagrams> {
+  const { memory } = context;
+  if (performance.now() < memory.noAssociationUntilMs) {
+    const message = `node ${node.name} refused UDP a moment ago`;
+    throw new ChainError(message, { reason: "prohibited", party: "proxy" });
+  }
   const transport = await open(context.signal);
   try {
     const target = { destination: { host: "0.0.0.0", port: 0 }, udp: true };
@@ -251,6 +259,7 @@ async function openHttpDatagrams(
     transport.reset();
     const failure = asChainError(error, "proxy", `node ${node.name}`);
     if (!NO_UDP.has(failure.reason)) throw failure;
+    memory.noAssociationUntilMs = performance.now() + NO_UDP_MS;
     const message =
       `node ${node.name} carries no UDP: HTTP has none, except GOST's servers with udp=true ` +
       `(${failure.message})`;

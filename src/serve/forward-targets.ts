@@ -2,8 +2,9 @@
  * Where a service leads by itself: the nodes of its forwarder, chosen as nodes of a hop are, with
  * marks for those that could not be reached.
  */
+import { ChainError } from "../chain/errors.ts";
 import { FailMark, Selector } from "../chain/hop.ts";
-import type { Endpoint } from "../chain/types.ts";
+import type { Endpoint, Unreachable } from "../chain/types.ts";
 import { metaBool, metaDurationMs, metaInt } from "../config/metadata.ts";
 import type { ForwardNodeConfig, SelectorConfig, ServiceConfig } from "../config/model.ts";
 import { parseHostPort } from "../config/net.ts";
@@ -37,7 +38,29 @@ export class ForwardTarget extends FailMark {
     this.weight = weight > 0 ? weight : 1;
     this.isBackup = metaBool(metadata, "backup");
   }
+
+  /** Marks the target by how reaching it went; what others are to blame for does not count. */
+  async watch<T>(act: () => Promise<T>): Promise<T> {
+    try {
+      const result = await act();
+      this.markGood();
+      return result;
+    } catch (error) {
+      if (error instanceof ChainError && FAILURES.has(error.reason)) {
+        if (error.party === "destination") this.markFailed();
+      }
+      throw error;
+    }
+  }
 }
+
+const FAILURES: ReadonlySet<Unreachable> = new Set<Unreachable>([
+  "refused",
+  "host-unreachable",
+  "network-unreachable",
+  "timeout",
+  "closed",
+]);
 
 function networkOf({ network = "", name }: ForwardNodeConfig, place: string): Network | undefined {
   if (network === "") return undefined;

@@ -5,7 +5,6 @@
  *
  * Without a forwarder the destination is nothing; that serves connectors that ignore it.
  */
-import { asChainError } from "../chain/errors.ts";
 import type { Endpoint, RouteContext, UpDatagrams, UpStream } from "../chain/types.ts";
 import { metaDurationMs } from "../config/metadata.ts";
 import type { ServiceConfig } from "../config/model.ts";
@@ -127,7 +126,8 @@ export class ForwardHandler extends SessionHandler implements Handler {
   ): Promise<UpStream> {
     const { router } = this.#context;
     const endpoint = target?.endpoint ?? NOWHERE;
-    return this.#marked(target, () => router.connect(endpoint, routeOf(from, signal)));
+    const dial = (): Promise<UpStream> => router.connect(endpoint, routeOf(from, signal));
+    return target === undefined ? dial() : target.watch(dial);
   }
 
   async #carrier(
@@ -136,19 +136,8 @@ export class ForwardHandler extends SessionHandler implements Handler {
     signal: AbortSignal,
   ): Promise<UpDatagrams> {
     const { router } = this.#context;
-    return this.#marked(target, () => router.datagrams(routeOf(from, signal)));
-  }
-
-  async #marked<T>(target: ForwardTarget | undefined, dial: () => Promise<T>): Promise<T> {
-    try {
-      const result = await dial();
-      target?.markGood();
-      return result;
-    } catch (error) {
-      const { reason, party } = asChainError(error, "destination", "target");
-      if (reason !== "aborted" && party === "destination") target?.markFailed();
-      throw error;
-    }
+    const open = (): Promise<UpDatagrams> => router.datagrams(routeOf(from, signal));
+    return target === undefined ? open() : target.watch(open);
   }
 
   #tell(error: unknown, peer: string): void {

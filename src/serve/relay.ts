@@ -9,11 +9,12 @@
  * ends it) -> OK -> pipe until both ends are closed.
  */
 import { asChainError } from "../chain/errors.ts";
-import type { Endpoint, Transport, Unreachable, RouteContext } from "../chain/types.ts";
+import { type MuxSettings, muxSettings } from "../chain/mux-settings.ts";
+import type { Endpoint, RouteContext, Transport, Unreachable, UpStream } from "../chain/types.ts";
 import { metaBool, metaDurationMs, metaInt, metaString } from "../config/metadata.ts";
 import type { ServiceConfig } from "../config/model.ts";
-import { joinHostPort, parseHostPort } from "../config/net.ts";
-import { configError } from "../errors.ts";
+import { joinHostPort } from "../config/net.ts";
+import { messageOf } from "../errors.ts";
 import {
   CAUSE_HOST_UNREACHABLE,
   CAUSE_NETWORK_UNREACHABLE,
@@ -41,6 +42,8 @@ import {
   parseRequest,
 } from "../proto/relay.ts";
 import type { Accepted, HandlerContext } from "./handler.ts";
+import { type ForwardTarget, ForwardTargets } from "./forward-targets.ts";
+import { serveTcpBind } from "./relay-bind.ts";
 import { pipe } from "./relay-pipe.ts";
 import { ClientGone, SessionHandler, dialWhileOpen, ipOf, sayAndClose } from "./session.ts";
 import { type UdpSettings, serveAssociation, serveUdpConnect } from "./relay-udp.ts";
@@ -83,9 +86,11 @@ export class RelayHandler extends SessionHandler {
   readonly #service: ServiceConfig;
   readonly #context: HandlerContext;
   readonly #readMs: number;
-  readonly #mayBind: boolean;
+  readonly #hasBind: boolean;
+  readonly #mayAssociate: boolean;
+  readonly #mux: MuxSettings;
+  readonly #targets: ForwardTargets;
   readonly #udp: UdpSettings;
-  #nextTarget = 0;
 
   constructor(service: ServiceConfig, context: HandlerContext) {
     super();
@@ -95,8 +100,10 @@ export class RelayHandler extends SessionHandler {
     const { metadata } = handler;
     const readMs = metaDurationMs(metadata, "readTimeout", READ_MS);
     this.#readMs = readMs > 0 ? readMs : READ_MS;
-    const hasBind = metaBool(metadata, "bind", false);
-    this.#mayBind = hasBind || context.authenticator !== undefined || context.isLoopback;
+    this.#hasBind = metaBool(metadata, "bind", false);
+    this.#mayAssociate = context.authenticator !== undefined || context.isLoopback;
+    this.#mux = muxSettings(metadata, service.place);
+    this.#targets = new ForwardTargets(service);
     this.#udp = {
       log: context.log,
       idleMs: metaDurationMs(metadata, ["udp.timeout", "udpTimeout"], UDP_IDLE_MS),
@@ -104,18 +111,13 @@ export class RelayHandler extends SessionHandler {
       local: this.#localEnd(),
       isChained: handler.chain !== undefined || handler.chainGroup !== undefined,
     };
-    for (const node of service.forwarder?.nodes ?? []) {
-      if (parseHostPort(node.addr) === undefined) {
-        throw configError(service.place, `forward target "${node.addr}" is not HOST:PORT`);
-      }
-    }
     this.#warnOpen();
   }
 
   /** An open proxy is nearly always a mistake. */
   #warnOpen(): void {
     if (this.#context.authenticator !== undefined || this.#context.isLoopback) return;
-    if ((this.#service.forwarder?.nodes.length ?? 0) > 0) return;
+    if (!this.#targets.isEmpty) return;
     this.#context.log.warn(
       `${this.#service.addr}: relay without authentication: everybody who reaches this address ` +
         "can use it as a proxy; use relay://USER:PASSWORD@… or auth.file",
@@ -148,10 +150,9 @@ export class RelayHandler extends SessionHandler {
         ...(user === undefined ? {} : { user }),
       },
     };
-    const targets = this.#service.forwarder?.nodes ?? [];
-    if (targets.length > 0) {
-      const node = targets[this.#nextTarget++ % targets.length];
-      await this.#connect(from, parseHostPort(node?.addr ?? ""));
+    const target = this.#targets.next(clientIp);
+    if (target !== undefined) {
+      await this.#forward(from, target);
     } else if (request.command === CMD_CONNECT) {
       await this.#connect(from, request.addresses.at(-1));
     } else if (request.command === CMD_BIND) {
@@ -175,7 +176,16 @@ export class RelayHandler extends SessionHandler {
     sayAndClose(transport, reply === undefined ? undefined : encodeReply(reply));
   }
 
-  async #connect(from: Client, target: Endpoint | undefined): Promise<void> {
+  /** The service's own target, whatever the client asked for. */
+  async #forward(from: Client, target: ForwardTarget): Promise<void> {
+    const network = from.request.udp ? "udp" : "tcp";
+    if (target.network !== undefined && target.network !== network) {
+      throw new Refusal(`the target is of ${target.network}`, { status: STATUS_BAD_REQUEST });
+    }
+    await this.#connect(from, target.endpoint, target);
+  }
+
+  async #connect(from: Client, target: Endpoint | undefined, mark?: ForwardTarget): Promise<void> {
     const { transport, request, route } = from;
     if (target === undefined) {
       throw new Refusal("no address", { status: STATUS_BAD_REQUEST });
@@ -196,7 +206,10 @@ export class RelayHandler extends SessionHandler {
     const { stream, hasEnded } = await dialWhileOpen(
       transport,
       { ms: DIAL_MS, outer: this.stopped },
-      (signal) => router.connect(target, { ...route, signal }),
+      (signal) => {
+        const dial = (): Promise<UpStream> => router.connect(target, { ...route, signal });
+        return mark === undefined ? dial() : mark.watch(dial);
+      },
     );
     transport.write([encodeReply({ status: STATUS_OK })], noop);
     await pipe(transport, stream, hasEnded);
@@ -207,12 +220,24 @@ export class RelayHandler extends SessionHandler {
     if (!isUdp && isUnsupported(request.network)) {
       throw new Refusal("unsupported network", { status: STATUS_BAD_REQUEST });
     }
-    if (!isUdp || !this.#mayBind) {
-      throw new Refusal("BIND is off", { status: STATUS_FORBIDDEN });
-    }
     const address = request.addresses.at(-1) ?? { host: "", port: 0 };
-    await serveAssociation(transport, address, this.#udp, route);
+    // An association needs no port of its own choice; opening one for others must be allowed.
+    const isAssociation = isUdp && isUnspecified(address);
+    if (!this.#hasBind && !(isAssociation && this.#mayAssociate)) {
+      throw new Refusal("BIND is off (bind=true switches it on)", { status: STATUS_FORBIDDEN });
+    }
+    if (isUdp) {
+      await serveAssociation(transport, address, this.#udp, route);
+      return;
+    }
+    await serveTcpBind(transport, address, this.#mux, this.stopped).catch((error: unknown) => {
+      throw new Refusal(messageOf(error), { status: STATUS_SERVICE_UNAVAILABLE });
+    });
   }
+}
+
+function isUnspecified({ host, port }: Endpoint): boolean {
+  return port === 0 && (host === "" || host === "0.0.0.0" || host === "::");
 }
 
 function isUnsupported(network: number | undefined): boolean {

@@ -18,8 +18,6 @@ const LINGER_BYTES_MAX = 1024 * 1024;
 /** For dials: the router has deadlines of its own. */
 export const DIAL_MS = 0x7fff_ffff;
 
-const noop = (): void => undefined;
-
 export abstract class SessionHandler implements Handler {
   readonly #open = new Set<Transport>();
   readonly #stop = new AbortController();
@@ -127,27 +125,35 @@ export async function dialWhileOpen(
   return { stream: result, hasEnded };
 }
 
-/** Says the last words, if any, ends, and closes once they can have been read. */
+/**
+ * Says the last words, if any, ends, and closes once they can have been read: unread bytes would
+ * turn the close into a reset that eats the answer, so it reads on for a moment.
+ */
 export function sayAndClose(transport: Transport, words?: Uint8Array): void {
-  if (words !== undefined) transport.write([words], noop);
-  transport.end();
-  lingerThenClose(transport);
-}
-
-/** Reads on for a moment: unread bytes would turn the close into a reset that eats the answer. */
-function lingerThenClose(transport: Transport): void {
   let bytes = 0;
+  let isSaid = words === undefined;
+  let hasEnded = false;
   const timer = setTimeout(() => transport.destroy(), LINGER_MS).unref();
   const finish = (): void => {
     clearTimeout(timer);
     transport.destroy();
   };
+  if (words !== undefined) {
+    transport.write([words], () => {
+      isSaid = true;
+      if (hasEnded) finish();
+    });
+  }
+  transport.end();
   transport.attach({
     data: (chunk) => {
       bytes += chunk.length;
       if (bytes > LINGER_BYTES_MAX) finish();
     },
-    end: finish,
+    end: () => {
+      hasEnded = true;
+      if (isSaid) finish();
+    },
     close: () => {
       clearTimeout(timer);
     },

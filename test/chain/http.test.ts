@@ -41,6 +41,8 @@ test("a client of ours learns why: refused, unreachable, prohibited, wrong passw
   const udp = await chain.datagrams(dialContext()).catch((e: unknown) => e);
   assert.match(String(udp), /carries no UDP/);
   assert.is((udp as { reason?: string }).reason, "prohibited");
+  const again = await chain.datagrams(dialContext()).catch((e: unknown) => e);
+  assert.match(String(again), /refused UDP a moment ago/);
   const stream = await chain.connect({ host: "127.0.0.1", port: echoPort }, dialContext());
   const reader = new Reader(stream);
   await send(stream, "through");
