@@ -57,6 +57,7 @@ export function serverNameOf(bytes: Uint8Array): string | undefined {
     if (!isRecord || length === 0 || length > RECORD_BYTES_MAX) return "";
     parts.push(records.take(length));
     const hello = Buffer.concat(parts);
+    if (hello.length === 0) continue;
     if (hello[0] !== TYPE_CLIENT_HELLO) return "";
     const header = new Cursor(hello.subarray(1, HELLO_HEADER_BYTES));
     const wanted = HELLO_HEADER_BYTES + header.number(3);
