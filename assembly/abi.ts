@@ -42,7 +42,7 @@ export const SPAN_MAX = 32;
 /** Datagrams that the host can stage for one stageSend. */
 export const STAGE_MAX = 32;
 /** Bytes of a flow record, a UDP mapping, a TIME-WAIT record and a buffer block record. */
-export const FLOW_BYTES = 672;
+export const FLOW_BYTES = 704;
 export const MAPPING_BYTES = 256;
 export const TIME_WAIT_BYTES = 64;
 export const BLOCK_BYTES = 32;

@@ -139,7 +139,13 @@ export function emitAck(tcb: Tcb, seq: u32): bool {
     memory.copy(at + 4, sackScratch, (<usize>blocks) << 3);
   }
   finish(tcb, l4, seq, ACK, TCP_HEADER_BYTES + optionBytes);
-  tcb.unset(F_ACK_NOW | F_DSACK);
+  if (!tcb.has(F_DSACK)) {
+    tcb.unset(F_ACK_NOW);
+    return true;
+  }
+  tcb.dsackCount--;
+  memory.copy(tcb.dsackAt(0), tcb.dsackAt(1), (<usize>tcb.dsackCount) << 3);
+  if (tcb.dsackCount == 0) tcb.unset(F_ACK_NOW | F_DSACK);
   return true;
 }
 

@@ -259,7 +259,7 @@ function act(tcb: Tcb, a: Action): bool {
     }
     case ACT_ACK: {
       if (!emitAck(tcb, tcb.sndNxt)) return false;
-      tcb.unset(F_ACK_NOW | F_WINDOW_DUE);
+      tcb.unset(F_WINDOW_DUE);
       return true;
     }
     default:

@@ -53,7 +53,7 @@ export const F_LISTED: u32 = 1 << 24;
 export const F_ORPHAN: u32 = 1 << 25;
 /** The SYN-ACK was sent more than once, so that it measures no round trip. */
 export const F_SYN_REPEATED: u32 = 1 << 26;
-/** The last segment was a duplicate; the next ACK says which (RFC 2883). */
+/** Duplicates arrived; the next ACKs say which (RFC 2883). */
 export const F_DSACK: u32 = 1 << 27;
 /** The connection is over, and EV_CLOSED waits for the host to take the last bytes. */
 export const F_DRAINING: u32 = 1 << 28;
@@ -62,6 +62,9 @@ export const F_WINDOW_DUE: u32 = 1 << 29;
 
 /** A tail loss probe is to go out. */
 export const F_TLP_DUE: u32 = 1 << 30;
+
+/** Duplicates of one batch of input that are told, each by an ACK of its own. */
+export const DSACK_MAX: u32 = 4;
 
 /** Room for the beginning of a SYN. */
 export const SYN_COPY_BYTES: usize = 128;
@@ -235,8 +238,16 @@ export class Tcb extends Flow {
   lastAckSent: u32;
   rcvMss: u32;
   finSeq: u32;
+  /** Duplicates to be told, the oldest first: DSACK_MAX of {left, right}. */
   dsackLeft: u32;
   dsackRight: u32;
+  dsackLeft2: u32;
+  dsackRight2: u32;
+  dsackLeft3: u32;
+  dsackRight3: u32;
+  dsackLeft4: u32;
+  dsackRight4: u32;
+  dsackCount: u32;
   /** Bytes consumed in this measuring interval, and its beginning. */
   tuneBytes: u32;
   tuneAt: f64;
@@ -265,6 +276,11 @@ export class Tcb extends Flow {
 
   @inline get reserved(): BlockList {
     return changetype<BlockList>(changetype<usize>(this) + offsetof<Tcb>("resList"));
+  }
+
+  /** Address of the duplicate `index` that is to be told. */
+  dsackAt(index: u32): usize {
+    return changetype<usize>(this) + offsetof<Tcb>("dsackLeft") + ((<usize>index) << 3);
   }
 
   @inline get sentInline(): usize {

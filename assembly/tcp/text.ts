@@ -18,7 +18,7 @@ import { absorbHoles, firstHole, hasBeyond, isKept, keepAhead, storePiece } from
 import { raiseFlow } from "./notify";
 import { Segment } from "./segment";
 import { seqGe, seqGt, seqLe, seqLt, seqMin } from "./seq";
-import { F_ACK_NOW, F_DSACK, F_FIN_KNOWN, F_FIN_TAKEN, F_SACK, Tcb } from "./tcb";
+import { DSACK_MAX, F_ACK_NOW, F_DSACK, F_FIN_KNOWN, F_FIN_TAKEN, F_SACK, Tcb } from "./tcb";
 import { ownMss } from "./window";
 
 const DELAYED_ACK_US_MAX: f64 = 500000.0;
@@ -50,18 +50,28 @@ export function trimSegment(tcb: Tcb, seg: Segment): void {
   }
 }
 
-/** Remembers a duplicate for a D-SACK, and has it acknowledged at once (TCP-34, TCP-40). */
+/**
+ * Remembers a duplicate for a D-SACK, and has it acknowledged at once (TCP-34, TCP-40). One ACK has
+ * room for one, and a sender that repeated several segments for nothing takes its reduction back
+ * only when all are told (RFC 3708 §2): a batch of input may make several ACKs for this.
+ */
 export function noteDuplicate(tcb: Tcb, left: u32, right: u32): void {
   tcb.set(F_ACK_NOW);
   if (!tcb.has(F_SACK)) return;
-  if (tcb.has(F_DSACK)) {
-    // A second one before the ACK went out: one report has room for one, or for what adjoins it.
-    if (left == tcb.dsackRight) tcb.dsackRight = right;
-    return;
-  }
+  if (!tcb.has(F_DSACK)) tcb.dsackCount = 0;
   tcb.set(F_DSACK);
-  tcb.dsackLeft = left;
-  tcb.dsackRight = right;
+  if (tcb.dsackCount != 0) {
+    const last = tcb.dsackAt(tcb.dsackCount - 1);
+    if (load<u32>(last, 4) == left) {
+      store<u32>(last, right, 4);
+      return;
+    }
+    if (tcb.dsackCount == DSACK_MAX) return;
+  }
+  const at = tcb.dsackAt(tcb.dsackCount);
+  store<u32>(at, left);
+  store<u32>(at, right, 4);
+  tcb.dsackCount++;
 }
 
 /** Takes a trimmed segment's payload. */

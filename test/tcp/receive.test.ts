@@ -98,6 +98,20 @@ test("a wholly old segment is reported by a D-SACK, also above a hole", () => {
   c.core.tearDown();
 });
 
+test("TCP-34 RFC 2883 §4: each of some duplicates in one batch is told, by four ACKs at most", () => {
+  const c = connected();
+  c.send(piece(c, 0, 1000));
+  const reports = (...pieces: [number, number][]): unknown[] =>
+    c.send(...pieces.map(([from, to]) => piece(c, from, to))).map(({ sack }) => sack);
+  const block = (from: number, to: number): unknown => [[c.at(from), c.at(to)]];
+  assert.equal(reports([10, 20], [40, 50]), [block(10, 20), block(40, 50)]);
+  assert.equal(reports([10, 20], [20, 30]), [block(10, 30)]);
+  const many = Array.from({ length: 10 }, (_, i): [number, number] => [i * 20, i * 20 + 10]);
+  assert.is(reports(...many).length, 4);
+  assert.equal(reports(), []);
+  c.core.tearDown();
+});
+
 test("a hundred ranges: bounded, what was SACKed is kept, in-order data is taken", () => {
   const c = connected();
   let highest = 0;
