@@ -7,8 +7,8 @@ import type { DocValue } from "./document.ts";
 export const MASK = "***";
 
 const SECRET_WORDS =
-  "auth|pass(word|phrase|wd)?|secret|token|psk|key|credentials?|api[-_]?key|knock|" +
-  "(proxy-)?authorization|(set-)?cookie|x-api-key|x-auth-token|users";
+  "auths?|pass(word|phrase|wd)?|secret|token|psk|key|credentials?|api[-_]?key|knock|" +
+  "(proxy-)?authorization|(set-)?cookie|x-api-key|x-auth-token|users|headers?";
 const SECRET_KEY = new RegExp(`^(.*[.\\-_])?(${SECRET_WORDS})$`, "i");
 
 /** Whether the value of such a key is not to be shown. */
@@ -18,9 +18,14 @@ export function isSecretKey(key: string): boolean {
 
 /** A URL, or what looks like one, with passwords and tokens hidden. */
 export function maskUrl(text: string): string {
-  return maskUser(text).replace(
-    /([?&](?:[^=&]*\.)?(?:auth|pass(?:word|phrase)?|key|psk|secret|token|knock)=)[^&#\s]*/gi,
-    `$1${MASK}`,
+  return (
+    maskUser(text)
+      .replace(
+        /([?&](?:[^=&]*\.)?(?:auth|pass(?:word|phrase)?|key|psk|secret|token|knock)=)[^&#\s]*/gi,
+        `$1${MASK}`,
+      )
+      // URLs inside of a value, such as a name server's.
+      .replace(/([=,][a-z][a-z0-9+.-]*:\/\/[^\s:@/?#&]*):[^\s@/?#&]*@/gi, `$1:${MASK}@`)
   );
 }
 

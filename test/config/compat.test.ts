@@ -88,7 +88,7 @@ const ROWS: readonly Row[] = [
     what: "net= that is no CIDR",
     args: ["-L", "tun://:0?net=192.168.123.2/24/64"],
     gost: /net: 192\.168\.123\.2\/24\/64/,
-    ours: /net: "192\.168\.123\.2\/24\/64" is not ADDRESS\/PREFIX; did you mean 192\.168\.123\.2\/24\?/,
+    ours: /net: "192.168.123.2\/24\/64" is not ADDRESS\/PREFIX; did you mean 192.168.123.2\/24\?/,
   },
   {
     what: "gw= that is no address",
