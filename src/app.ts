@@ -1,23 +1,36 @@
 /**
- * Wires services from the configuration and runs them until a signal: the only file that knows all
- * layers below it. Everything is built before anything is reported ready; a failure half-way takes
- * down what stands already.
+ * Runs a configuration until a signal: its services, the web API and metrics beside them, and new
+ * configurations on SIGHUP, every `-R`, or by the API. A new one that fails leaves the old one
+ * running. The only file that knows all layers below it.
  */
-import type { LoopCheck } from "./chain/socket.ts";
-import type { Config, ServiceConfig } from "./config/model.ts";
-import { parseIp } from "./config/net.ts";
-import { mayLoop, planOf } from "./config/plan.ts";
-import { boundDevices } from "./config/start.ts";
-import { tungoOptions } from "./config/tungo.ts";
-import { configError, defect, EXIT_OK, type TsgostError } from "./errors.ts";
-import { logger as log } from "./log.ts";
-import { Masks } from "./masks.ts";
-import { Registry } from "./registry.ts";
-import { ServiceLife } from "./serve/life.ts";
-import type { ServiceInfo } from "./serve/tungo/service.ts";
+import type { DocMap } from "./config/document.ts";
+import type { Config, EndpointConfig } from "./config/model.ts";
+import { planOf } from "./config/plan.ts";
+import { EXIT_OK, messageOf, type TsgostError } from "./errors.ts";
+import { configureLog, logger as log, reopenLog } from "./log.ts";
+import { endpointAuthenticator } from "./registry.ts";
+import type { WebOptions, WebServer } from "./serve/web.ts";
+import { Services } from "./services.ts";
 import { loadNative } from "./sys/addon.ts";
-import type { LoopGuard } from "./sys/loop-guard.ts";
 import { ServiceManager } from "./sys/service-manager.ts";
+
+/** A configuration, and the document it was made of. */
+export interface Prepared {
+  readonly config: Config;
+  readonly document: DocMap;
+}
+
+/** Where configurations come from while the program runs. */
+export interface ConfigSource {
+  /** What `run` was given, as a document. */
+  readonly document: DocMap;
+  /** The one file that it came from, "" if there is none or more than one. */
+  readonly file: string;
+  /** Reads all sources again; rejects with a TsgostError. */
+  read(): Promise<Prepared>;
+  /** Checks a document that was changed by the API; throws a TsgostError. */
+  prepare(document: DocMap): Prepared;
+}
 
 export interface RunOptions {
   /** Print what would be made, make nothing. */
@@ -26,18 +39,9 @@ export interface RunOptions {
   readonly strict?: boolean;
   /** Ends the run as SIGTERM does (library use and tests). */
   readonly signal?: AbortSignal;
+  /** Absent: the configuration stays as it is. */
+  readonly source?: ConfigSource;
 }
-
-/** A service that runs. */
-interface Running {
-  readonly info: ServiceInfo;
-  /** The device came back after it was lost. */
-  onBack?: () => void;
-  close(): void | Promise<void>;
-}
-
-/** After the first signal: what must be gone by then is reset at the latest. */
-const CLOSE_MS = 2500;
 
 /** Runs all services; answers the exit code. */
 export async function run(config: Config, options: RunOptions): Promise<number> {
@@ -45,39 +49,34 @@ export async function run(config: Config, options: RunOptions): Promise<number> 
     process.stdout.write(`${planOf(config).join("\n")}\n`);
     return EXIT_OK;
   }
-  const running: Running[] = [];
-  const lives: ServiceLife[] = [];
   const end = untilSignal(options.signal);
-  const manager = new ServiceManager(loadNative, log, process.env);
-  const shared = await sharedOf(config);
-  const { masks, loopTo } = shared;
-  const registry = new Registry(config, {
-    log,
-    mask: masks.mask,
-    ...(loopTo === undefined ? {} : { loopTo }),
-  });
   let fatal: TsgostError | undefined;
+  const services = new Services({
+    now: Date.now,
+    onFatal: (error) => {
+      fatal = error;
+      end.now();
+    },
+  });
+  const manager = new ServiceManager(loadNative, log, process.env);
+  const program = new Program(config, services, options.source);
+  const reload = (): void => {
+    manager.reloading();
+    void program.reload().finally(() => manager.ready(`${services.infos().length} services`));
+  };
   try {
-    for (const service of config.services) {
-      const onFatal = (error: TsgostError): void => {
-        fatal = error;
-        end.now();
-      };
-      const started = await startService(service, registry, shared, onFatal);
-      running.push(started);
-      const life = new ServiceLife(service, started.info, log);
-      lives.push(life);
-      started.onBack = () => life.again();
-      await life.begin();
-    }
-    for (const life of lives) await life.up();
-    log.info("ready", { services: running.map(({ info }) => info) });
-    manager.ready(`${running.length} services`);
+    await services.apply(config);
+    await program.serveWeb();
+    process.on("SIGHUP", reload);
+    log.info("ready", { services: services.infos() });
+    manager.ready(`${services.infos().length} services`);
+    program.reloadEvery(config.reloadMs ?? 0);
     await end.promise;
   } finally {
+    process.off("SIGHUP", reload);
     manager.stopping();
-    await Promise.all(lives.map((life) => life.down()));
-    await closeAll(running);
+    await program.close();
+    await services.close();
     end.forget();
   }
   if (fatal === undefined) return EXIT_OK;
@@ -85,141 +84,149 @@ export async function run(config: Config, options: RunOptions): Promise<number> 
   return fatal.exitCode;
 }
 
-/** What all services of the process share, whatever configuration they are of. */
-interface Shared {
-  readonly masks: Masks;
-  readonly loopTo: LoopCheck | undefined;
-  /** Knows our own devices; undefined while no service has one. */
-  readonly guard: LoopGuard | undefined;
-}
+/** The configuration that runs, how it is replaced, and the web servers that tell of it. */
+class Program {
+  readonly #services: Services;
+  readonly #source: ConfigSource | undefined;
+  #config: Config;
+  #document: DocMap;
+  #web: WebServer[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
 
-async function sharedOf(config: Config): Promise<Shared> {
-  const masks = new Masks();
-  if (!config.services.some(({ listener }) => listener.type === "tungo")) {
-    return { masks, guard: undefined, loopTo: undefined };
+  constructor(config: Config, services: Services, source: ConfigSource | undefined) {
+    this.#config = config;
+    this.#services = services;
+    this.#source = source;
+    this.#document = source?.document ?? {};
   }
-  const { LoopGuard } = await import("./sys/loop-guard.ts");
-  const guard = new LoopGuard(loadNative());
-  const loopTo: LoopCheck = (address, mark) => {
-    const ip = parseIp(address);
-    if (ip === undefined) return undefined;
-    return guard.deviceTo(ip.bytes.subarray(0, ip.family === 4 ? 4 : 16), mark);
-  };
-  return { masks, guard, loopTo };
-}
 
-/** Starts a service, which holds the registry until it is closed. */
-async function startService(
-  service: ServiceConfig,
-  registry: Registry,
-  shared: Shared,
-  onFatal: (error: TsgostError) => void,
-): Promise<Running> {
-  registry.hold();
-  try {
-    const running =
-      service.listener.type === "tungo"
-        ? await startTungo(service, registry, shared, onFatal)
-        : await startSockets(service, registry);
-    const close = running.close.bind(running);
-    running.close = async () => {
-      try {
-        await close();
-      } finally {
-        registry.release();
-      }
-    };
-    return running;
-  } catch (error) {
-    registry.release();
-    throw error;
+  /** Reads all sources again. Rejects where `isLoud`, else says what failed in the log. */
+  async reload(isLoud = false): Promise<void> {
+    try {
+      reopenLog();
+      if (this.#source !== undefined) await this.#replace(await this.#source.read());
+      log.info("config reloaded");
+    } catch (error) {
+      log.error(`reload failed, the old configuration goes on: ${messageOf(error)}`);
+      if (isLoud) throw error;
+    }
   }
-}
 
-async function startSockets(service: ServiceConfig, registry: Registry): Promise<Running> {
-  const { startServer } = await import("./serve/server.ts");
-  const router = registry.router(service);
-  const authenticator = registry.authenticator(service);
-  await registry.ready();
-  const { signal } = new AbortController();
-  const context = { log, signal, router, authenticator };
-  const server = await startServer(service, registry.config, context);
-  return {
-    info: { name: service.name, addresses: [server.address] },
-    close: () => server.close(),
-  };
-}
-
-async function startTungo(
-  service: ServiceConfig,
-  registry: Registry,
-  shared: Shared,
-  onFatal: (error: TsgostError) => void,
-): Promise<Running> {
-  const { options: tungo } = tungoOptions(service);
-  const { chain } = service.handler;
-  const [{ TungoService }, { Poller }, { openTungoDevice }] = await Promise.all([
-    import("./serve/tungo/service.ts"),
-    import("./sys/poll.ts"),
-    import("./serve/tungo/open.ts"),
-  ]);
-  const { config } = registry;
-  const { guard, masks } = shared;
-  if (guard === undefined) throw defect("a tungo service without a guard against loops");
-  const native = loadNative();
-  for (const { name, place } of boundDevices(service, config)) {
-    // Every dial would fail: better said before a device is made.
-    if (native.ifIndex(name) > 0) continue;
-    throw configError(place, `interface: there is no network device ${JSON.stringify(name)}`);
+  /** Every `ms` milliseconds; 0 = never. */
+  reloadEvery(ms: number): void {
+    if (ms <= 0 || this.#isClosed) return;
+    this.#timer = setTimeout(() => {
+      void this.reload().finally(() => this.reloadEvery(ms));
+    }, ms);
   }
-  if (
-    mayLoop(
-      tungo,
-      config.chains.find(({ name }) => name === chain),
-    )
-  ) {
-    log.warn(
-      "routes lead into the device, and no interface or so_mark keeps tsgost's own sockets out " +
-        "of it: give interface=DEVICE to the first -F (to -L without a chain), or exclude the server",
-      { service: service.name },
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    const web = this.#web;
+    this.#web = [];
+    await Promise.allSettled(web.map((server) => server.close()));
+  }
+
+  /** Starts what the sections `api` and `metrics` ask for. */
+  async serveWeb(): Promise<void> {
+    const { api, metrics } = this.#config;
+    if (api !== undefined) await this.#serve("api", api);
+    if (metrics !== undefined) await this.#serve("metrics", metrics);
+  }
+
+  async #replace({ config, document }: Prepared): Promise<void> {
+    await this.#services.apply(config);
+    const webOf = ({ api, metrics }: Config): string => JSON.stringify([api, metrics]);
+    const isWebSame = webOf(config) === webOf(this.#config);
+    configureLog(config.log);
+    this.#config = config;
+    this.#document = document;
+    if (isWebSame) return;
+    // After the answer that a request to the API itself may be waiting for.
+    setImmediate(() => {
+      void this.#serveWebAgain();
+    });
+  }
+
+  async #serveWebAgain(): Promise<void> {
+    const web = this.#web;
+    this.#web = [];
+    await Promise.allSettled(web.map((server) => server.close()));
+    try {
+      if (!this.#isClosed) await this.serveWeb();
+    } catch (error) {
+      log.error(messageOf(error));
+    }
+  }
+
+  async #serve(what: "api" | "metrics", endpoint: EndpointConfig): Promise<void> {
+    const [{ startWeb }, answer] = await Promise.all([
+      import("./serve/web.ts"),
+      what === "api" ? this.#api(endpoint) : this.#metrics(endpoint),
+    ]);
+    const authenticator = endpointAuthenticator(endpoint, this.#config);
+    const server = await startWeb({ what, endpoint, authenticator, log, answer });
+    this.#web.push(server);
+    log.info(`listening on ${server.address}`, { kind: "service", service: `@${what}` });
+  }
+
+  async #api(endpoint: EndpointConfig): Promise<WebAnswerer> {
+    const { Api } = await import("./serve/api.ts");
+    const source = this.#source;
+    const api = new Api(
+      {
+        document: () => this.#document,
+        apply: async (document) => {
+          if (source === undefined) throw new Error("this configuration cannot be changed");
+          await this.#replace(source.prepare(document));
+        },
+        reload: () => this.reload(true),
+        file: source?.file ?? "",
+        status: (name) => this.#status(name),
+      },
+      endpoint.pathPrefix ?? "",
     );
+    return (request) => api.answer(request);
   }
-  const poller = new Poller(native);
-  const serviceLog = log.child({ service: service.name, handler: "tungo" });
-  let onBack = (): void => undefined;
-  const router = registry.router(service, {
-    dialTimeoutMs: tungo.dialTimeoutMs,
-    local: { device: tungo.interface, mark: tungo.soMark },
-  });
-  await registry.ready();
-  const running = new TungoService({
-    name: service.name,
-    tungo,
-    router,
-    addMask: (buffer, mask) => masks.add(buffer, mask),
-    native,
-    poller,
-    log: serviceLog,
-    guard,
-    openDevice: (again) =>
-      openTungoDevice(tungo, { native, poller, log: serviceLog, guard }, again),
-    onFatal,
-    onBack: () => onBack(),
-  });
-  const result: Running = { info: running.start(), close: () => running.close() };
-  onBack = () => result.onBack?.();
-  return result;
+
+  async #metrics(endpoint: EndpointConfig): Promise<WebAnswerer> {
+    const { renderMetrics } = await import("./serve/metrics.ts");
+    const startedSeconds = Math.round(Date.now() / 1000 - process.uptime());
+    const page = endpoint.path ?? "/metrics";
+    const source = { services: () => this.#services.sources(), chains: this.#services.chains };
+    return ({ method, path }) => {
+      const isPage = path === page && (method === "GET" || method === "HEAD");
+      if (!isPage) return Promise.resolve({ status: 404, type: "text/plain", body: "" });
+      const type = "text/plain; version=0.0.4; charset=utf-8";
+      return Promise.resolve({ status: 200, type, body: renderMetrics(source, startedSeconds) });
+    };
+  }
+
+  #status(name: string): DocMap | undefined {
+    const found = this.#services.sources().find((service) => service.name === name);
+    if (found === undefined) return undefined;
+    const total = found.stats.total();
+    return {
+      createTime: Math.floor((found.events[0]?.timeMs ?? 0) / 1000),
+      state: found.state,
+      events: found.events.map(({ timeMs, message }) => ({
+        time: Math.floor(timeMs / 1000),
+        msg: message,
+      })),
+      stats: {
+        totalConns: total.requests,
+        currentConns: total.inFlight,
+        totalErrs: total.errors,
+        inputBytes: total.inputBytes,
+        outputBytes: total.outputBytes,
+      },
+    };
+  }
 }
 
-async function closeAll(running: readonly Running[]): Promise<void> {
-  const closing = Promise.allSettled(running.map(async (service) => service.close()));
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, CLOSE_MS);
-  });
-  await Promise.race([closing, late]);
-  clearTimeout(timer);
-}
+type WebAnswerer = WebOptions["answer"];
 
 interface End {
   readonly promise: Promise<void>;

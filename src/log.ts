@@ -100,7 +100,7 @@ class LineRate {
   }
 }
 
-class SinkLogger implements Logger {
+class SinkLogger implements OwnLogger {
   readonly #sink: Sink;
   readonly #fields: LogFields;
 
@@ -161,6 +161,12 @@ class SinkLogger implements Logger {
       entry.message,
       held > 0 ? { ...entry.fields, repeated: held } : entry.fields,
     );
+  }
+
+  close(): void {
+    this.#sink.file?.close();
+    this.#sink.file = undefined;
+    this.#sink.descriptor = -1;
   }
 
   #write(level: LogLevel, message: string, fields?: LogFields): void {
@@ -320,8 +326,19 @@ export function configureLog(settings: LogSettings): void {
   rootSink.file = file;
 }
 
+/** Opens the log's file anew, for those who moved it away (logrotate); throws where it won't. */
+export function reopenLog(): void {
+  rootSink.file?.reopen();
+}
+
+/** A logger with an output of its own. */
+export interface OwnLogger extends Logger {
+  /** Closes its file, if it has one; nothing is written any more. */
+  close(): void;
+}
+
 /** A logger apart from the process's own, for named loggers, tests and the library. */
-export function createLogger(settings: LogSettings, fields: LogFields = {}): Logger {
+export function createLogger(settings: LogSettings, fields: LogFields = {}): OwnLogger {
   return new SinkLogger(makeSink(settings), fields);
 }
 

@@ -17,13 +17,20 @@ import type { HopParts, NamesAsk } from "./chain/hop.ts";
 import { ServiceRouter } from "./chain/router.ts";
 import type { LocalEnd, LoopCheck } from "./chain/socket.ts";
 import { metaDurationMs, metaInt, metaString } from "./config/metadata.ts";
-import type { Config, HandlerConfig, Place, ServiceConfig } from "./config/model.ts";
+import type {
+  Config,
+  EndpointConfig,
+  HandlerConfig,
+  Place,
+  ServiceConfig,
+} from "./config/model.ts";
 import { coreModule } from "./core/load.ts";
 import { type LocalEnds, namesOf, systemNames } from "./dns/names.ts";
-import { configError, defect } from "./errors.ts";
-import type { Logger } from "./log.ts";
+import { configError, defect, messageOf } from "./errors.ts";
+import { type Logger, combineLoggers, createLogger } from "./log.ts";
 import type { MaskFunction } from "./proto/ws.ts";
 import { authenticatorOf } from "./serve/relay-auth.ts";
+import type { ChainCounters } from "./serve/stats.ts";
 import type { Admission, Authenticator, Bypass, Names } from "./types.ts";
 
 const DIAL_MS = 15_000;
@@ -39,6 +46,8 @@ export interface RegistryOptions {
   readonly compat?: boolean;
   /** Masks WebSocket payload, also of bytes in a core's memory. */
   readonly mask?: MaskFunction;
+  /** Hears of first nodes that answered, and of routes that failed. */
+  readonly counters?: ChainCounters;
   /** Time and dice of selectors, for tests. */
   readonly now?: () => number;
   readonly random?: () => number;
@@ -63,6 +72,7 @@ export class Registry {
   /** Made, and not started yet. */
   #idle: Living[] = [];
   #engine: RuleEngine | undefined;
+  readonly #loggers = new Map<string, Logger>();
   #holders = 0;
   #isClosed = false;
 
@@ -92,8 +102,9 @@ export class Registry {
     if (this.#making.has(name)) throw configError(place, `chain "${name}" needs itself`);
     this.#making.add(name);
     try {
-      const { log, loopTo, mask } = this.#options;
+      const { log, loopTo, mask, counters } = this.#options;
       const chain = buildChain(config, {
+        ...(counters === undefined ? {} : { counters }),
         log: log.child({ chain: name }),
         ...(loopTo === undefined ? {} : { loopTo }),
         ...(mask === undefined ? {} : { mask }),
@@ -180,6 +191,28 @@ export class Registry {
     const idle = this.#idle;
     this.#idle = [];
     await Promise.all(idle.map(async (living) => living.start?.()));
+  }
+
+  /** Where a service logs: its named loggers, else the program's. */
+  log(service: ServiceConfig): Logger {
+    const { loggers = [], place } = service;
+    if (loggers.length === 0) return this.#options.log;
+    return combineLoggers(new Map(loggers.map((name) => [name, this.#logger(name, place)])));
+  }
+
+  #logger(name: string, place: Place): Logger {
+    const known = this.#loggers.get(name);
+    if (known !== undefined) return known;
+    const config = this.config.loggers.find((candidate) => candidate.name === name);
+    if (config === undefined) throw configError(place, `logger "${name}" does not exist`);
+    try {
+      const made = createLogger(config.log);
+      this.#loggers.set(name, made);
+      this.#made.push(made);
+      return made;
+    } catch (error) {
+      throw configError(place, `logger ${name}: ${config.log.output}: ${messageOf(error)}`, error);
+    }
   }
 
   /** Ends what was made. Idempotent. */
@@ -269,4 +302,19 @@ function endsOf({ device, mark }: LocalEnd, loopTo: LoopCheck | undefined): Loca
   const parts = (device ?? "").split(",").map((part) => part.trim());
   const ends = parts.filter((part) => !/^(auto!?)?$/.test(part)).join(",");
   return { ...(ends === "" ? {} : { device: ends }), mark, loopTo };
+}
+
+/** Who may use the API or the metrics; undefined: everybody who reaches them. */
+export function endpointAuthenticator(
+  endpoint: EndpointConfig,
+  config: Config,
+): Authenticator | undefined {
+  const auther = config.authers.find(({ name }) => name === endpoint.auther);
+  const auths = [...(endpoint.auth === undefined ? [] : [endpoint.auth]), ...(auther?.auths ?? [])];
+  if (auths.length === 0 && endpoint.auther === undefined) return undefined;
+  const metadata = {};
+  const part = { type: "http", metadata };
+  const service = { name: "@web", addr: endpoint.addr, place: endpoint.place, metadata };
+  const accepts = authenticatorOf({ ...service, listener: part, handler: { ...part, auths } });
+  return accepts === undefined ? undefined : { accepts: (given) => accepts(given) };
 }

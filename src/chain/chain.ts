@@ -27,6 +27,7 @@ import type {
   DialContext,
   Endpoint,
   NodeContext,
+  NodeCounters,
   Transport,
   UpDatagrams,
   UpStream,
@@ -38,6 +39,7 @@ export interface ChainOptions extends HopParts {
   readonly mask?: MaskFunction;
   /** Keeps first sockets out of our own devices. */
   readonly loopTo?: LoopCheck;
+  readonly counters?: NodeCounters;
 }
 
 /** The nodes of one connection. */
@@ -81,8 +83,8 @@ export class HopChain implements Chain {
   constructor(config: ChainConfig, options: ChainOptions) {
     this.name = config.name;
     this.#options = options;
-    const { log, mask, loopTo } = options;
-    this.#traveller = new Traveller({ chain: config.name, log, mask, loopTo });
+    const { log, mask, loopTo, counters } = options;
+    this.#traveller = new Traveller({ chain: config.name, log, mask, loopTo, counters });
     this.#hops = config.hops.map((hop) => new Hop(hop, options));
     this.hasRules = this.#hops.some((hop) => hop.hasRules);
     for (const [index, hop] of this.#hops.entries()) checkHop(hop, index);

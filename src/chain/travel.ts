@@ -18,7 +18,7 @@ import { ChainError, type Party, abortError, asChainError } from "./errors.ts";
 import type { HopNode } from "./hop.ts";
 import { SocketStream } from "./socket-stream.ts";
 import { type LocalEnd, type LoopCheck, dialTcp, inOrder } from "./socket.ts";
-import type { Connector, Dialer, Endpoint, NodeContext, Transport } from "./types.ts";
+import type { Connector, Dialer, Endpoint, NodeContext, NodeCounters, Transport } from "./types.ts";
 
 const DIAL_MS = 15_000;
 const LOG_PERIOD_MS = 60_000;
@@ -37,6 +37,7 @@ export interface TravelOptions {
   readonly log: Logger;
   readonly mask?: MaskFunction | undefined;
   readonly loopTo?: LoopCheck | undefined;
+  readonly counters?: NodeCounters | undefined;
 }
 
 export function addressOf(node: NodeConfig): Endpoint {
@@ -66,6 +67,16 @@ export class Traveller {
 
   /** A transport to the last of `legs`, handshake included, through all before it. */
   async arrive(legs: readonly Leg[], outer: AbortSignal): Promise<Transport> {
+    const [first] = legs;
+    if (legs.length > 1 || first === undefined) return this.#arrive(legs, outer);
+    const startMs = performance.now();
+    const transport = await this.#arrive(legs, outer);
+    const { chain, counters } = this.#options;
+    counters?.connected(chain, first.node.config.name, performance.now() - startMs);
+    return transport;
+  }
+
+  async #arrive(legs: readonly Leg[], outer: AbortSignal): Promise<Transport> {
     const leg = legs.at(-1);
     if (leg?.dialer === undefined) throw new Error("a route without nodes was travelled");
     const { dialer, node } = leg;
@@ -122,11 +133,12 @@ export class Traveller {
 
   /** Any failure as a ChainError; what a proxy did wrong is logged, once a cause and minute. */
   failed(error: unknown, leg: Leg): ChainError {
-    const { chain, log } = this.#options;
+    const { chain, log, counters } = this.#options;
     const { name } = leg.node.config;
     const failure = asChainError(error, "proxy", `node ${name}`);
     if (failure.party === "proxy" && failure.reason !== "aborted" && !this.#blamed.has(failure)) {
       this.#blamed.add(failure);
+      counters?.failed(chain, name);
       log.once(`${chain} ${name} ${failure.code}`, LOG_PERIOD_MS, {
         level: failure.reason === "auth" || failure.reason === "protocol" ? "error" : "warn",
         message: `chain ${chain}, node ${name}: ${failure.message}`,

@@ -110,6 +110,13 @@ export interface RouteContext extends DialContext {
   readonly names?: readonly string[];
 }
 
+/** Hears how nodes do, for metrics. */
+export interface NodeCounters {
+  /** The first node of a route answered: socket and handshakes. */
+  connected(chain: string, node: string, ms: number): void;
+  failed(chain: string, node: string): void;
+}
+
 /**
  * A service's way out: its bypass, names (hosts, resolver), chain or chain group, retries, and the
  * device and mark of what it dials itself. Fails closed: only a bypass of the first hop, or having

@@ -4,6 +4,8 @@
  */
 import { parseArgs } from "node:util";
 import { modelOf } from "../config/load.ts";
+import type { ConfigSource, Prepared } from "../app.ts";
+import { Reading } from "../config/document.ts";
 import type { Loaded, LoadFlags } from "../config/load.ts";
 import { OPTIONS_PLACE } from "../config/model.ts";
 import type { Config } from "../config/model.ts";
@@ -156,17 +158,51 @@ export interface StartOptions {
   readonly strict: boolean;
 }
 
-/** Checks what a start needs, sets the log up, says the warnings and runs until the end. */
-export async function startLoaded(loaded: Loaded, options: StartOptions): Promise<number> {
+/**
+ * Checks what a start needs, sets the log up, says the warnings and runs until the end. `again`
+ * reads all sources anew, for reloads; absent: they are what they are.
+ */
+export async function startLoaded(
+  loaded: Loaded,
+  options: StartOptions,
+  again?: () => Promise<Loaded>,
+): Promise<number> {
+  const { config, document } = preparedOf(loaded);
+  setUpLog(config);
+  sayWarnings(loaded);
+  const { run } = await import("../app.ts");
+  const source: ConfigSource = {
+    document,
+    file: loaded.file ?? "",
+    read: async () => {
+      const fresh = again === undefined ? loaded : await again();
+      const prepared = preparedOf(fresh);
+      sayWarnings(fresh);
+      return prepared;
+    },
+    prepare: (changed) => {
+      const reading = new Reading({ strict: options.strict });
+      const fresh = { ...loaded, document: changed, reading };
+      const prepared = preparedOf(fresh);
+      sayWarnings(fresh);
+      return prepared;
+    },
+  };
+  return run(config, { ...options, source });
+}
+
+/** Throws TsgostError (exit code 2) if it could not start. */
+function preparedOf(loaded: Loaded): Prepared {
   const { document, reading } = loaded;
   const model = modelOf(loaded);
   const config = prepareStart({ config: model, document, reading, environment: process.env });
-  setUpLog(config);
+  return { config, document };
+}
+
+function sayWarnings({ reading }: Loaded): void {
   for (const { place, message } of reading.warnings) {
     logger.warn(place === "" || place === OPTIONS_PLACE ? message : `${place}: ${message}`);
   }
-  const { run } = await import("../app.ts");
-  return run(config, options);
 }
 
 function setUpLog(config: Config): void {

@@ -28,8 +28,8 @@ export async function run(
     import("./common.ts"),
   ]);
   const loaded = await load(flags, process.env);
-  if (flags.reloadMs > 0) loaded.reading.warn("-R", "reading again has no effect yet");
-  return startLoaded(loaded, { dryRun: flags.dryRun, strict: flags.strict });
+  const options = { dryRun: flags.dryRun, strict: flags.strict };
+  return startLoaded(loaded, options, () => load(flags, process.env));
 }
 
 async function printConfiguration(flags: Flags): Promise<number> {

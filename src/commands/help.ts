@@ -68,8 +68,11 @@ const FLAG_ROWS: readonly (readonly [string, string])[] = [
   ["-D, -DD", "log level debug, trace"],
   ["-O yaml|json", "print the merged configuration and end (--show-secrets shows passwords)"],
   ["-V", "print the version and end"],
-  ["-R DURATION", "accepted; reading again is not built yet"],
-  ["-api, -metrics ADDRESS", "accepted; not built yet"],
+  ["-R DURATION", "read all sources again so often, as SIGHUP does"],
+  [
+    "-api, -metrics ADDRESS",
+    "serve GOST's web API, Prometheus' metrics: [USER:PASSWORD@]HOST:PORT",
+  ],
   ["--dry-run", "say what would be made, and make nothing"],
   ["--strict", "take warnings (such as unknown keys) for errors"],
   ["--compat", "with -O: read the command line exactly as GOST does"],

@@ -26,6 +26,8 @@ export interface Loaded {
   /** GOST's shape, merged: what -O prints. */
   readonly document: DocMap;
   readonly reading: Reading;
+  /** The one file it came from, "" if there is none or more than one source. */
+  readonly file?: string;
   /** -R. */
   readonly reloadMs?: number;
 }
@@ -84,7 +86,13 @@ function merged(flags: LoadFlags, environment: Environment, fetched?: SourceText
   merge(document, documentOfUrls(flags, document, reading), reading);
   reading.attempt(() => applyLog(document, flags, environment));
   const { reloadMs = 0 } = flags;
-  return { document, reading, ...(reloadMs > 0 ? { reloadMs } : {}) };
+  const [file = ""] = sources.length === 1 && isFile(sources[0] ?? "") ? sources : [];
+  return { document, reading, file, ...(reloadMs > 0 ? { reloadMs } : {}) };
+}
+
+/** Neither stdin, nor inline text, nor a URL. */
+function isFile(source: string): boolean {
+  return source !== "-" && !/^\s*\{|^https?:/i.test(source);
 }
 
 /** The model of a document; with `compat` the document alone may be wanted, see print.ts. */

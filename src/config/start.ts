@@ -44,7 +44,7 @@ export interface StartInput {
 /** The configuration to run, secrets in place; throws TsgostError (exit code 2). */
 export function prepareStart(input: StartInput): Config {
   const { config, document, reading, environment } = input;
-  if (config.services.length === 0) {
+  if (config.services.length === 0 && config.api === undefined) {
     throw configError("", "there is no service to run; give -L, a file with services, or --help");
   }
   refuseUnbuilt(document, reading);
@@ -114,7 +114,7 @@ const REFUSED = {
   auther: "plugin file redis http".split(" "),
 } as const;
 const REFUSED_METADATA = ["netns", "netns.out", "proxyProtocol", "ignoreChain"];
-const SECTIONS_WITHOUT_EFFECT = ["api", "metrics", "profiling"];
+const SECTIONS_WITHOUT_EFFECT = ["profiling"];
 
 function refuseUnbuilt(document: DocMap, reading: Reading): void {
   for (const service of mapsIn(document, "services")) {
@@ -123,9 +123,6 @@ function refuseUnbuilt(document: DocMap, reading: Reading): void {
     for (const part of ["handler", "listener"] as const) {
       const map = ownKey(service, part);
       if (isDocMap(map)) refuseKeys(map, REFUSED[part], reading);
-    }
-    if (ownKey(service, "logger") !== undefined || ownKey(service, "loggers") !== undefined) {
-      reading.warn(reading.places.of(service), "logger has no effect yet");
     }
   }
   const chains = mapsIn(document, "chains").flatMap((chain) => mapsIn(chain, "hops"));

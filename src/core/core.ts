@@ -56,6 +56,11 @@ export const STAT_NAMES: readonly (readonly [number, string])[] = Object.entries
   .map(([name, index]) => [index, name.toLowerCase().replace(/^stat_/, "")] as const)
   .sort((a, b) => a[0] - b[0]);
 
+/** What is measured and worth telling: flows, mappings, buffers; not how the last call went. */
+const GAUGE_NAMES: readonly (readonly [number, string])[] = Object.entries(abi)
+  .filter(([name]) => /^GAUGE_(?!TX_COUNT|FLUSH_MORE|CONFIG_ERROR|DGRAM_COUNT|COUNT)/.test(name))
+  .map(([name, index]) => [index, name.toLowerCase().replace(/^gauge_/, "")] as const);
+
 export class Core {
   readonly x: CoreExports;
   readonly buffer: ArrayBuffer;
@@ -113,6 +118,11 @@ export class Core {
       if (value !== 0) all[name] = value;
     }
     return all;
+  }
+
+  /** Flows, mappings and buffers now, by name. */
+  gauges(): Record<string, number> {
+    return Object.fromEntries(GAUGE_NAMES.map(([index, name]) => [name, this.gauge(index)]));
   }
 
   /** The spans of the last recvPeek or sendReserve that answered `count`. */

@@ -13,6 +13,10 @@ export interface Accepted {
   readonly peer: string;
   /** host:port of our end that the peer reached. */
   readonly local: string;
+  /** Bytes of the connection until now; absent where several share one. */
+  readonly bytes?: () => { readonly input: number; readonly output: number };
+  /** The handler is done with it, well or not; called once. */
+  readonly done?: (error?: unknown) => void;
 }
 
 /** What comes from one client of a datagram socket, and goes to it. */

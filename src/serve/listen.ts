@@ -67,6 +67,11 @@ function handshakeMs(metadata: Metadata): number {
   return given.length === 0 ? HANDSHAKE_MS : Math.min(...given);
 }
 
+/** What came in and went out, TLS and framing included. */
+function bytesOf(socket: Socket): { readonly input: number; readonly output: number } {
+  return { input: socket.bytesRead, output: socket.bytesWritten };
+}
+
 class SocketListener implements Listener {
   readonly #service: ServiceConfig;
   readonly #context: ListenContext;
@@ -197,11 +202,11 @@ class SocketListener implements Listener {
     });
     const ready = (stream: Transport): void => {
       if (!this.#settle(socket)) return;
-      const accept = (transport: Transport): void => {
-        this.#context.accept({ transport, peer, local });
+      const accept = (transport: Transport, own: Pick<Accepted, "bytes"> = {}): void => {
+        this.#context.accept({ transport, peer, local, ...own });
       };
-      if (this.#mux === undefined) accept(stream);
-      else this.#mux.accept(stream, peer, accept);
+      if (this.#mux !== undefined) this.#mux.accept(stream, peer, accept);
+      else accept(stream, { bytes: () => bytesOf(socket) });
     };
     const timer = setTimeout(() => {
       this.#context.log.debug("handshake not done in time", { client: peer });

@@ -45,9 +45,13 @@ export abstract class SessionHandler implements Handler {
     }
     this.#open.add(transport);
     this.serve(accepted)
-      .catch((error: unknown) => {
-        this.refuse(accepted, error);
-      })
+      .then(
+        () => accepted.done?.(),
+        (error: unknown) => {
+          this.refuse(accepted, error);
+          accepted.done?.(error);
+        },
+      )
       .finally(() => this.#open.delete(transport));
   }
 

@@ -166,9 +166,9 @@ test("missing files, folders and addresses of files are refused", () => {
 });
 
 test("sections without effect are warnings", () => {
-  const { warnings } = start(["-L", "relay://127.0.0.1:1", "-api", ":18080", "-metrics", ":9000"]);
-  assert.match(warnings.join("\n"), /-api: api has no effect yet/);
-  assert.match(warnings.join("\n"), /-metrics: metrics has no effect yet/);
+  const document = '{"services":[{"name":"s","addr":":1","handler":{"type":"relay"}}],';
+  const { warnings } = start(["-C", `${document}"profiling":{"addr":":6060"}}`]);
+  assert.match(warnings.join("\n"), /profiling has no effect yet/);
 });
 
 test.run();

@@ -46,6 +46,8 @@ export const HOST_LAYERS: Readonly<Record<string, number>> = {
   "src/dns/": 3,
   "src/masks.ts": 4,
   "src/registry.ts": 4,
+  "src/start-service.ts": 4,
+  "src/services.ts": 4,
   "src/app.ts": 4,
   "src/commands/": 5,
   "src/cli.ts": 6,

@@ -20,6 +20,7 @@ import type { Native } from "../../sys/native.ts";
 import type { LoopGuard } from "../../sys/loop-guard.ts";
 import type { Poller } from "../../sys/poll.ts";
 import type { Device } from "../../tun/device.ts";
+import type { CoreNumbers } from "../metrics.ts";
 import { ChainedFlow, ChainedMapping, type ChainContext } from "./chained.ts";
 import { DialDeadlines } from "./deadline.ts";
 import { DirectMapping } from "./direct-udp.ts";
@@ -99,6 +100,14 @@ export class TungoService {
   /** Counters of the core, for statistics and logs. */
   stats(): Record<string, number> {
     return this.#pump?.core.stats() ?? {};
+  }
+
+  /** The same with gauges, for metrics; undefined while there is no core. */
+  numbers(): CoreNumbers | undefined {
+    const core = this.#pump?.core;
+    if (core === undefined) return undefined;
+    const device = this.#device?.name ?? this.#options.tungo.name;
+    return { device, counters: core.stats(), gauges: core.gauges() };
   }
 
   close(): void {
