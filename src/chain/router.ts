@@ -352,7 +352,10 @@ export class ServiceRouter implements Router {
         try {
           return await act(limit.signal);
         } catch (error) {
-          const failure = asChainError(error, "destination", what);
+          const isLate = limit.signal.aborted && !(error instanceof ChainError);
+          const failure = isLate
+            ? abortError(limit.signal, "destination", what)
+            : asChainError(error, "destination", what);
           if (total.signal.aborted) throw abortError(total.signal, failure.party, what);
           if (attempt >= Math.min(retries, RETRIES_MAX) || isFinal(failure)) throw failure;
           log.debug(`route(retry=${attempt}) ${failure.message}`);
