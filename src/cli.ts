@@ -30,6 +30,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: "check this machine and what a configuration needs",
     load: async () => (await import("./commands/doctor.ts")).run,
   },
+  route: {
+    summary: "tell what rules say about destinations",
+    load: async () => (await import("./commands/route.ts")).run,
+  },
   demo: {
     summary: "show in namespaces of this machine that it works",
     load: async () => (await import("./commands/demo.ts")).runDemo,

@@ -182,7 +182,7 @@ function normalPattern(text: string): string {
     /[^\x00-\x7f]/.test(label) && !/[*?[\]{}\\,!]/.test(label);
   return bare
     .split(".")
-    .map((label) => (isForeign(label) && domainToASCII(label)) || label.toLowerCase())
+    .map((label) => (isForeign(label) && asciiName(label)) || label.toLowerCase())
     .join(".");
 }
 
@@ -242,11 +242,20 @@ function compatName(text: string): string | undefined {
   return name;
 }
 
+/** Lower case and ASCII; "" where IDNA has no answer. */
+export function asciiName(text: string): string {
+  if (!/[^\x00-\x7f]/.test(text)) return text.toLowerCase();
+  // Node reads a host out of a URL, and stops at what cannot be in one.
+  return /[\x00-\x20#%/:<>?@[\\\]^|\x7f]/.test(text) ? "" : domainToASCII(text);
+}
+
 const NAME = /^[a-z0-9_-]+(\.[a-z0-9_-]+)*$/;
 
 /** Lower case, without the dot at the end, IDNA as ASCII; undefined where it can be no name. */
 export function normalName(text: string): string | undefined {
-  const ascii = /[^\x00-\x7f]/.test(text) ? domainToASCII(text) : text.toLowerCase();
+  const ascii = asciiName(text);
   const name = ascii.endsWith(".") ? ascii.slice(0, -1) : ascii;
-  return NAME.test(name) ? compatName(name) : undefined;
+  // Digits of other scripts may have become an address.
+  const isOther = ascii !== text.toLowerCase() && parseIp(name) !== undefined;
+  return NAME.test(name) && !isOther ? compatName(name) : undefined;
 }

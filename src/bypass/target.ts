@@ -2,9 +2,9 @@
  * Targets as rules see them: an address or a name, and the text that wildcards are compared with.
  * Without `compat` names are normalised as those of rules are, and mapped addresses are IPv4.
  */
-import { domainToASCII } from "node:url";
 import * as abi from "../../assembly/abi.ts";
 import { formatIp, parseIp } from "../config/net.ts";
+import { asciiName } from "./rule.ts";
 
 export interface TargetText {
   /** 0: a name. */
@@ -31,7 +31,10 @@ export function readTarget(host: string, compat: boolean): TargetText {
       return { family: 6, address: ip.bytes, name: text };
     }
   }
-  return { family: 0, address: NO_ADDRESS, name: bounded(compat ? byteText(host) : nameOf(host)) };
+  const name = bounded(compat ? byteText(host) : nameOf(host));
+  // Digits of other scripts: who dials such a host dials an address.
+  if (!compat && name !== host && readIp4(name)) return { family: 4, address: four, name };
+  return { family: 0, address: NO_ADDRESS, name };
 }
 
 function bounded(name: string): string {
@@ -40,7 +43,7 @@ function bounded(name: string): string {
 
 /** Lower case, one dot at the end less, IDNA as ASCII. */
 function nameOf(host: string): string {
-  const ascii = /[^\x00-\x7f]/.test(host) ? domainToASCII(host) : host.toLowerCase();
+  const ascii = asciiName(host);
   return ascii.endsWith(".") ? ascii.slice(0, -1) : ascii;
 }
 

@@ -21,6 +21,8 @@ export interface OptionSpec {
   /** Name of the value in the help; absent = a switch without a value. */
   readonly value?: string;
   readonly repeat?: boolean;
+  /** The value may be "". */
+  readonly mayBeEmpty?: boolean;
   readonly help: string;
   /** Heading in the help; default: Options. */
   readonly group?: string;
@@ -118,7 +120,7 @@ function checkedValue(
     if (value !== undefined) throw usageError(`${rawName} takes no value`);
     return "true";
   }
-  if (value === undefined || value === "") {
+  if (value === undefined || (value === "" && option.mayBeEmpty !== true)) {
     throw usageError(`${rawName} needs a value: ${rawName} ${option.value}`);
   }
   if (!inline && /^-[^\d]/.test(value)) {
