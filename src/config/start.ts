@@ -21,6 +21,7 @@ import type {
   TlsConfig,
 } from "./model.ts";
 import { resolveAuths } from "./secrets.ts";
+import { refuseParts } from "./unbuilt.ts";
 import { didYouMean } from "./suggest.ts";
 import { tungoOptions } from "./tungo.ts";
 import {
@@ -48,6 +49,7 @@ export function prepareStart(input: StartInput): Config {
     throw configError("", "there is no service to run; give -L, a file with services, or --help");
   }
   refuseUnbuilt(document, reading);
+  refuseParts(document, reading);
   for (const service of config.services) {
     reading.attempt(() => {
       checkService(service, reading);

@@ -109,7 +109,6 @@ const FAILING: readonly (readonly string[])[] = [
     `{"services":[{"name":"a","addr":":1","listener":{"metadata":{"header":"${S}"}}}],"x":"${S}"}`,
   ],
   ["-C", `{"password": "${S}" "${S}"}`],
-  ["-C", `{"services": "${S}: [}"}`],
   ["-C", `{"recorders":[{"name":"r","plugin":{"token":["${S}"]}}]}`],
 ];
 

@@ -1,0 +1,75 @@
+/** What has no place here is read and printed, and refused where a service uses it. */
+import * as assert from "uvu/assert";
+import { parseFlags } from "../../src/config/flags.ts";
+import { loadDocument } from "../../src/config/load.ts";
+import { printDocument } from "../../src/config/print.ts";
+import { suite } from "../kit/suite.ts";
+import { refusal, startYaml, withFiles } from "./read.ts";
+
+const test = suite("config/unbuilt");
+
+const service = (text: string): string =>
+  `services: [{name: a, addr: "127.0.0.1:1", handler: {type: relay, chain: c}${text}}]
+chains: [{name: c, hops: [{name: h, nodes: [NODE]}]}]
+bypasses: [{name: b, redis: {addr: "h:6379"}}]
+hosts: [{name: names, plugin: {addr: "h:1"}}]
+`;
+const NODE = "{name: n, addr: 'h:1', connector: {type: relay}}";
+
+const REFUSED: readonly (readonly [what: string, text: string, says: RegExp])[] = [
+  ["a bypass from redis", service(", bypass: b").replace("NODE", NODE), /3:22: redis of bypasses/],
+  ["hosts by a plugin", service(", hosts: names").replace("NODE", NODE), /4:23: plugin of hosts/],
+  [
+    "a bypass of a target",
+    service(", forwarder: {nodes: [{addr: 'h:1', matcher: {rule: 'Host(`x`)'}}]}").replace(
+      "NODE",
+      NODE,
+    ),
+    /matcher of a target is not supported/,
+  ],
+  [
+    "TLS of a connector",
+    service("").replace("NODE", "{addr: 'h:1', connector: {type: relay, tls: {secure: true}}}"),
+    /tls of a connector is not supported/,
+  ],
+  [
+    "a user of a dialer",
+    service("").replace(
+      "NODE",
+      "{addr: 'h:1', connector: {type: relay}, dialer: {auth: {username: u}}}",
+    ),
+    /auth of a dialer is not supported/,
+  ],
+  [
+    "a limiter",
+    service(", limiter: l").replace("NODE", NODE) +
+      "limiters: [{name: l, limits: ['$ 1KB 1KB']}]\n",
+    /limiter is not supported/,
+  ],
+  [
+    "an observer",
+    service(", observer: o").replace("NODE", NODE) +
+      "observers: [{name: o, plugin: {addr: 'h:1'}}]\n",
+    /observer is not supported/,
+  ],
+];
+
+for (const [what, text, says] of REFUSED) {
+  test(`${what}: printed, and refused at start with its place`, () => {
+    const { message, exitCode } = refusal(() => startYaml(text));
+    assert.is(exitCode, 2);
+    assert.match(message, says);
+    assert.match(message, /gost\.yaml:\d+:\d+: /);
+    withFiles({ "gost.yaml": text }, ["-C", "FILE:gost.yaml"], (args) => {
+      const { document } = loadDocument(parseFlags(args), {});
+      assert.match(printDocument(document, { format: "yaml", showSecrets: false }), /name: a/);
+    });
+  });
+}
+
+test("what no service uses is no hindrance", () => {
+  const text = service("").replace("NODE", NODE);
+  assert.is(startYaml(text).config.services.length, 1);
+});
+
+test.run();
