@@ -64,7 +64,7 @@ export function commandHelp(spec: CommandSpec): string {
 const FLAG_ROWS: readonly (readonly [string, string])[] = [
   ["-L URL", "a service: HANDLER+LISTENER://[USER:PASSWORD@][HOST]:PORT[?key=value…]; repeatable"],
   ["-F URL", "a hop of the chain, in the order of travel: CONNECTOR+DIALER://…; repeatable"],
-  ["-C FILE", "a configuration file (YAML or JSON), - for stdin, or inline {…}; repeatable"],
+  ["-C FILE", "a configuration (YAML or JSON): a file, a URL, - for stdin, inline {…}; repeatable"],
   ["-D, -DD", "log level debug, trace"],
   ["-O yaml|json", "print the merged configuration and end (--show-secrets shows passwords)"],
   ["-V", "print the version and end"],
