@@ -166,10 +166,19 @@ class Program {
       import("./serve/web.ts"),
       what === "api" ? this.#api(endpoint) : this.#metrics(endpoint),
     ]);
-    const authenticator = endpointAuthenticator(endpoint, this.#config);
-    const server = await startWeb({ what, endpoint, authenticator, log, answer });
-    this.#web.push(server);
-    log.info(`listening on ${server.address}`, { kind: "service", service: `@${what}` });
+    const authenticator = await endpointAuthenticator(endpoint, this.#config, log);
+    try {
+      const server = await startWeb({ what, endpoint, authenticator, log, answer });
+      const close = async (): Promise<void> => {
+        authenticator?.close();
+        await server.close();
+      };
+      this.#web.push({ address: server.address, close });
+      log.info(`listening on ${server.address}`, { kind: "service", service: `@${what}` });
+    } catch (error) {
+      authenticator?.close();
+      throw error;
+    }
   }
 
   async #api(endpoint: EndpointConfig): Promise<WebAnswerer> {

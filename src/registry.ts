@@ -29,7 +29,8 @@ import { type LocalEnds, namesOf, systemNames } from "./dns/names.ts";
 import { configError, defect, messageOf } from "./errors.ts";
 import { type Logger, combineLoggers, createLogger } from "./log.ts";
 import type { MaskFunction } from "./proto/ws.ts";
-import { authenticatorOf } from "./serve/relay-auth.ts";
+import { AdmissionList, allOf } from "./serve/admission.ts";
+import { Auther, authenticatorOf } from "./serve/auth.ts";
 import type { ChainCounters } from "./serve/stats.ts";
 import type { Admission, Authenticator, Bypass, Names } from "./types.ts";
 
@@ -73,6 +74,8 @@ export class Registry {
   #idle: Living[] = [];
   #engine: RuleEngine | undefined;
   readonly #loggers = new Map<string, Logger>();
+  /** Authers and admissions, by kind and name. */
+  readonly #lists = new Map<string, Promise<Living>>();
   #holders = 0;
   #isClosed = false;
 
@@ -147,16 +150,29 @@ export class Registry {
     return this.#once(["system", ends.device, ends.mark], () => systemNames({ log, ends }));
   }
 
-  /** Who may use a service; undefined: everybody. */
-  authenticator(service: ServiceConfig): Authenticator | undefined {
-    const accepts = authenticatorOf(service);
-    return accepts === undefined ? undefined : { accepts: (given) => accepts(given) };
+  /** Who may use a service; undefined: everybody. Reads the authers' files and URLs. */
+  async authenticator(service: ServiceConfig): Promise<Authenticator | undefined> {
+    const { log } = this.#options;
+    const all = (service.handler.authers ?? []).map((name) =>
+      this.#started(`auther ${name}`, () => {
+        const config = named(this.config.authers, name, service.place);
+        return new Auther(config, { log });
+      }),
+    );
+    const authers = await Promise.all(all);
+    return authenticatorOf(service, authers, { log: log.child({ service: service.name }) });
   }
 
-  /** Who may connect; undefined: everybody. */
-  admission(names: readonly string[] | undefined, place: Place): Admission | undefined {
-    if (names === undefined || names.length === 0) return undefined;
-    throw configError(place, "admission is not supported yet; remove it");
+  /** Who may connect; undefined: everybody. Reads the admissions' files and URLs. */
+  async admission({ admissions = [], place }: ServiceConfig): Promise<Admission | undefined> {
+    const { log, compat = false } = this.#options;
+    const all = admissions.map((name) =>
+      this.#started(`admission ${name}`, () => {
+        const config = named(this.config.admissions, name, place);
+        return new AdmissionList(config, { log, compat });
+      }),
+    );
+    return allOf(await Promise.all(all));
   }
 
   /**
@@ -220,6 +236,17 @@ export class Registry {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const made of this.#made.reverse()) made.close();
+  }
+
+  /** One of each key for all services, its sources read. */
+  #started<T extends Living & { start(): Promise<void> }>(key: string, make: () => T): Promise<T> {
+    const known = this.#lists.get(key);
+    if (known !== undefined) return known as Promise<T>;
+    const made = make();
+    this.#made.push(made);
+    const started = made.start().then(() => made);
+    this.#lists.set(key, started);
+    return started;
   }
 
   #chainsOf(handler: HandlerConfig, place: Place): ChainGroup | undefined {
@@ -304,17 +331,31 @@ function endsOf({ device, mark }: LocalEnd, loopTo: LoopCheck | undefined): Loca
   return { ...(ends === "" ? {} : { device: ends }), mark, loopTo };
 }
 
-/** Who may use the API or the metrics; undefined: everybody who reaches them. */
-export function endpointAuthenticator(
-  endpoint: EndpointConfig,
+/**
+ * Who may use the API or the metrics; undefined: everybody who reaches them. Reads the auther's
+ * file and URL; `close` ends their being read again.
+ */
+export async function endpointAuthenticator(
+  { addr, auth, auther: name, place }: EndpointConfig,
   config: Config,
-): Authenticator | undefined {
-  const auther = config.authers.find(({ name }) => name === endpoint.auther);
-  const auths = [...(endpoint.auth === undefined ? [] : [endpoint.auth]), ...(auther?.auths ?? [])];
-  if (auths.length === 0 && endpoint.auther === undefined) return undefined;
+  log: Logger,
+): Promise<(Authenticator & Living) | undefined> {
   const metadata = {};
   const part = { type: "http", metadata };
-  const service = { name: "@web", addr: endpoint.addr, place: endpoint.place, metadata };
-  const accepts = authenticatorOf({ ...service, listener: part, handler: { ...part, auths } });
-  return accepts === undefined ? undefined : { accepts: (given) => accepts(given) };
+  const handler = { ...part, ...(auth === undefined ? {} : { auths: [auth] }) };
+  const service = { name: "@web", addr, place, metadata, listener: part, handler };
+  const authers =
+    name === undefined ? [] : [new Auther(named(config.authers, name, place), { log })];
+  const close = (): void => {
+    for (const auther of authers) auther.close();
+  };
+  try {
+    for (const auther of authers) await auther.start();
+    const found = authenticatorOf(service, authers, { log });
+    if (found === undefined) return undefined;
+    return { accepts: (given, clientIp) => found.accepts(given, clientIp), close };
+  } catch (error) {
+    close();
+    throw error;
+  }
 }

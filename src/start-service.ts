@@ -89,11 +89,12 @@ export async function startService(input: StartInput): Promise<Started> {
 async function startSockets({ service, registry, stats }: StartInput): Promise<Started> {
   const { startServer } = await import("./serve/server.ts");
   const router = registry.router(service);
-  const authenticator = registry.authenticator(service);
+  const authenticator = await registry.authenticator(service);
+  const admission = await registry.admission(service);
   const log = registry.log(service);
   await registry.ready();
   const { signal } = new AbortController();
-  const context = { log, signal, router, authenticator, stats };
+  const context = { log, signal, router, authenticator, admission, stats };
   const server = await startServer(service, registry.config, context);
   return {
     info: { name: service.name, addresses: [server.address] },

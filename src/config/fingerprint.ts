@@ -40,11 +40,7 @@ class Parts {
     this.#rules(service);
     this.#named("admission", this.#config.admissions, service.admissions);
     this.#named("logger", this.#config.loggers, service.loggers);
-    this.#named(
-      "auther",
-      this.#config.authers,
-      handler.auther === undefined ? [] : [handler.auther],
-    );
+    this.#named("auther", this.#config.authers, handler.authers);
   }
 
   /** Answers whether it was new, so that circles come to an end. */

@@ -88,8 +88,9 @@ export interface HandlerConfig {
   readonly chainGroup?: ChainGroupConfig;
   readonly retries?: number;
   readonly auth?: Auth;
-  readonly auther?: string;
-  /** `auth` and all of the authers together; absent = everybody may, empty = nobody. */
+  /** Names of `authers`; whom one of them accepts may use the service. */
+  readonly authers?: readonly string[];
+  /** The users of `auth`, beside the authers; absent = no authentication, empty = only authers'. */
   readonly auths?: readonly Auth[];
   readonly metadata: Metadata;
 }

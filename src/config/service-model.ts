@@ -6,8 +6,6 @@ import { networkOf } from "./chain-model.ts";
 import { given, listOf, mapOf, namesOf, numberOf, optional, textOf } from "./fields.ts";
 import { checkServiceKeys } from "./key-check.ts";
 import type {
-  Auth,
-  AutherConfig,
   ForwarderConfig,
   ForwardNodeConfig,
   HandlerConfig,
@@ -29,11 +27,10 @@ import { authOf } from "./sections.ts";
 import { checkTunnel } from "./tunnel-check.ts";
 import { DEVICE_LISTENERS, HANDLER_WORDS, LISTENER_WORDS } from "./words.ts";
 
-/** `authers` are the document's. */
-export function servicesOf(scope: Scope, authers: readonly AutherConfig[]): ServiceConfig[] {
+export function servicesOf(scope: Scope): ServiceConfig[] {
   const { reading } = scope;
   const services = listOf(scope.document, "services").flatMap(
-    (map) => reading.attempt(() => serviceOf(map, scope, authers)) ?? [],
+    (map) => reading.attempt(() => serviceOf(map, scope)) ?? [],
   );
   for (const service of services) warnOwnTarget(service, services, reading);
   return services;
@@ -63,12 +60,12 @@ function warnOwnTarget(
   }
 }
 
-function serviceOf(map: DocMap, scope: Scope, authers: readonly AutherConfig[]): ServiceConfig {
+function serviceOf(map: DocMap, scope: Scope): ServiceConfig {
   const { reading, names } = scope;
   names.check(map);
   names.checkRecorders(map, ownKey(map, "recorders"));
   const listener = listenerOf(mapOf(map, "listener") ?? {}, scope);
-  const handler = handlerOf(mapOf(map, "handler") ?? {}, scope, authers);
+  const handler = handlerOf(mapOf(map, "handler") ?? {}, scope);
   const addr = textOf(map, "addr");
   if (!DEVICE_LISTENERS.has(listener.type) && parseHostPort(addr) === undefined) {
     const message = `addr: ${JSON.stringify(addr)} is not [HOST]:PORT (port 0 to 65535)`;
@@ -107,12 +104,11 @@ function listenerOf(map: DocMap, scope: Scope): ListenerConfig {
   };
 }
 
-function handlerOf(map: DocMap, scope: Scope, authers: readonly AutherConfig[]): HandlerConfig {
+function handlerOf(map: DocMap, scope: Scope): HandlerConfig {
   const { reading } = scope;
   scope.names.check(map);
   const auth = mapOf(map, "auth");
   const named = namesOf(map, "auther", "authers");
-  const auths = authsOf(auth, named, authers);
   const retries = numberOf(map, "retries");
   if (retries !== undefined && (retries < 0 || retries > RETRIES_MAX)) {
     const why = `retries: ${retries} is outside 0 … ${RETRIES_MAX}`;
@@ -124,25 +120,13 @@ function handlerOf(map: DocMap, scope: Scope, authers: readonly AutherConfig[]):
     ...given("chainGroup", chainGroupOf(map, scope)),
     ...(retries === undefined ? {} : { retries }),
     ...(auth === undefined ? {} : { auth: authOf(auth) }),
-    ...optional("auther", named[0] ?? ""),
-    ...(auths === undefined ? {} : { auths }),
+    ...(named.length === 0 ? {} : { authers: named, auths: [] }),
+    ...(auth === undefined ? {} : { auths: [authOf(auth)] }),
     metadata: metadataOf(map, reading),
   };
 }
 
 const RETRIES_MAX = 1000;
-
-/** Of a handler's own user and of all its authers. */
-function authsOf(
-  auth: DocMap | undefined,
-  named: readonly string[],
-  authers: readonly AutherConfig[],
-): Auth[] | undefined {
-  if (auth === undefined && named.length === 0) return undefined;
-  const lists = authers.filter((auther) => named.includes(auther.name));
-  const own = auth === undefined ? [] : [authOf(auth)];
-  return [...own, ...lists.flatMap((auther) => auther.auths)];
-}
 
 function forwarderOf(map: DocMap, scope: Scope): ForwarderConfig {
   const { reading, names } = scope;

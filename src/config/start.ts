@@ -11,6 +11,7 @@ import { interfacesOf, soMarkOf } from "./interfaces.ts";
 import { findMeta, metaBool, metaString } from "./metadata.ts";
 import type {
   Auth,
+  AutherConfig,
   ChainConfig,
   Config,
   HopConfig,
@@ -70,7 +71,7 @@ export function prepareStart(input: StartInput): Config {
   });
   const secrets = secretsOf(environment, reading);
   const services = config.services.flatMap(
-    (service) => reading.attempt(() => withPasswords(service, secrets)) ?? [],
+    (service) => reading.attempt(() => withPasswords(service, secrets, config.authers)) ?? [],
   );
   const chains = config.chains.flatMap((chain) =>
     used.has(chain.name)
@@ -106,14 +107,14 @@ function usedChains(config: Config): ReadonlySet<string> {
 }
 
 /** References that are read and printed, and would be without effect. */
-const REFUSED_SERVICE = "admission admissions limiter climiter";
+const REFUSED_SERVICE = "limiter climiter";
 const REFUSED = {
   service: `${REFUSED_SERVICE} rlimiter observer recorders`.split(" "),
   handler: "limiter observer".split(" "),
   listener: "chainGroup auther authers auth".split(" "),
   hop: "plugin file redis http".split(" "),
   node: "matcher filter http network".split(" "),
-  auther: "plugin file redis http".split(" "),
+  auther: "plugin redis".split(" "),
 } as const;
 const REFUSED_METADATA = ["netns", "netns.out", "proxyProtocol", "ignoreChain"];
 const SECTIONS_WITHOUT_EFFECT = ["profiling"];
@@ -197,6 +198,9 @@ function checkService(service: ServiceConfig, reading: Reading): void {
   checkInterface(service.metadata, place);
   if (handler.type !== "tungo") return;
   checkOneDevice(service.metadata, place);
+  if ((service.admissions?.length ?? 0) > 0) {
+    throw configError(place, "admission is not supported by tungo, where nobody connects");
+  }
   const { warnings } = tungoOptions(service, reading.places);
   for (const warning of warnings) reading.warn(place, warning);
 }
@@ -217,9 +221,11 @@ function checkDeviceNames(services: readonly ServiceConfig[]): void {
 }
 
 /** GOST lets everybody in who names a user without a password; here that must be said. */
-function checkPasswords(service: ServiceConfig): void {
+function checkPasswords(service: ServiceConfig, authers: readonly AutherConfig[]): void {
   const { handler, place } = service;
-  const bare = handler.auths?.find((auth) => auth.password === "");
+  const lists = authers.filter(({ name }) => handler.authers?.includes(name));
+  const listed = lists.flatMap(({ auths }) => auths).filter(({ username }) => username !== "");
+  const bare = [...(handler.auths ?? []), ...listed].find(({ password }) => password === "");
   if (bare === undefined || metaBool(handler.metadata, "auth.anyPassword")) return;
   const user = JSON.stringify(bare.username);
   throw configError(
@@ -329,9 +335,13 @@ function secretsOf(environment: Environment, reading: Reading): Secrets {
   return { all, one: (auth, place) => all(auth, place)[0] ?? auth };
 }
 
-function withPasswords(service: ServiceConfig, secrets: Secrets): ServiceConfig {
+function withPasswords(
+  service: ServiceConfig,
+  secrets: Secrets,
+  authers: readonly AutherConfig[],
+): ServiceConfig {
   const result = withSecrets(service, secrets);
-  checkPasswords(result);
+  checkPasswords(result, authers);
   return result;
 }
 

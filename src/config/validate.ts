@@ -43,7 +43,7 @@ export function validate(document: DocMap, reading: Reading): Config {
   const authers = authersOf(document, reading);
   const log = reading.attempt(() => validateLog(mapOf(document, "log"), reading));
   const config: Config = {
-    services: servicesOf(scope, authers),
+    services: servicesOf(scope),
     chains: chainsOf(scope),
     authers,
     bypasses: matchersOf(document, "bypasses", reading),

@@ -17,6 +17,7 @@ import type { ServiceConfig } from "../config/model.ts";
 import { joinHostPort, parseHostPort } from "../config/net.ts";
 import { TsgostError, codeOf, configError, messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import type { Admission } from "../types.ts";
 import type { AcceptedDatagrams, ClientDatagrams } from "./handler.ts";
 
 const SESSIONS_MAX = 4096;
@@ -36,6 +37,8 @@ const noop = (): void => undefined;
 export interface UdpListenContext {
   readonly log: Logger;
   accept(accepted: AcceptedDatagrams): void;
+  /** Which clients may send at all; undefined: all. */
+  readonly admission?: Admission | undefined;
 }
 
 export interface UdpListener {
@@ -161,6 +164,7 @@ class SessionListener implements UdpListener {
   }
 
   #open(peer: string, { address, port }: RemoteInfo): Session | undefined {
+    if (this.#context.admission?.admits(address) === false) return undefined;
     const { backlog } = this.#settings;
     const ofClient = this.#perClient.get(address) ?? 0;
     const isFull =

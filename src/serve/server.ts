@@ -6,7 +6,7 @@ import type { Config, ServiceConfig } from "../config/model.ts";
 import { parseHostPort } from "../config/net.ts";
 import { configError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import type { Authenticator } from "../types.ts";
+import type { Admission, Authenticator } from "../types.ts";
 import type { Accepted, AcceptedDatagrams, Handler } from "./handler.ts";
 import { handlerTypes, loadHandler } from "./handlers.ts";
 import { listenUdp } from "./listen-udp.ts";
@@ -24,6 +24,8 @@ export interface ServerContext {
   readonly authenticator: Authenticator | undefined;
   /** Counts its connections; absent: nobody asks. */
   readonly stats?: ServiceStats;
+  /** undefined: everybody may connect. */
+  readonly admission?: Admission | undefined;
 }
 
 export interface RunningServer {
@@ -40,7 +42,7 @@ export async function startServer(
   context: ServerContext,
 ): Promise<RunningServer> {
   const { handler, place } = service;
-  const { router, authenticator } = context;
+  const { router, authenticator, admission } = context;
   const makeHandler = await loadHandler(handler.type);
   if (makeHandler === undefined) {
     const known = handlerTypes().join(", ");
@@ -58,8 +60,8 @@ export async function startServer(
   };
   const isUdp = service.listener.type === "udp";
   const listener = isUdp
-    ? await listenUdp(service, { log, accept: acceptDatagrams })
-    : await listen(service, config, { log, accept });
+    ? await listenUdp(service, { log, accept: acceptDatagrams, admission })
+    : await listen(service, config, { log, accept, admission });
   let serving: Handler;
   try {
     const { isLoopback } = listener;

@@ -13,7 +13,7 @@ import type {
   TlsConfig,
 } from "../../src/config/model.ts";
 import { type Logger, createLogger } from "../../src/log.ts";
-import { authenticatorOf } from "../../src/serve/relay-auth.ts";
+import { authenticatorOf } from "../../src/serve/auth.ts";
 import { type RunningServer, startServer } from "../../src/serve/server.ts";
 import type { Authenticator, Bypass } from "../../src/types.ts";
 import { generateCertificate } from "../../src/serve/cert.ts";
@@ -147,8 +147,7 @@ export function bypassOf(refuses: StartParts["refuses"]): Bypass | undefined {
 
 /** The authenticator of `auth`. */
 export function authenticatorFor(service: ServiceConfig): Authenticator | undefined {
-  const accepts = authenticatorOf(service);
-  return accepts === undefined ? undefined : { accepts: (given) => accepts(given) };
+  return authenticatorOf(service, [], { log: quiet });
 }
 
 export async function startRelay(parts: StartParts): Promise<RunningServer> {

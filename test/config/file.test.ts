@@ -108,14 +108,15 @@ test("hops are shared by name, older fields become metadata", () => {
   assert.is(hop!.nodes[0]!.dialer.type, "tcp");
 });
 
-test("authers and a user of its own are one list", () => {
+test("a handler names its authers beside a user of its own", () => {
   const text =
     RELAY.replace("{type: relay}", "{type: relay, auther: x, auth: {username: a, password: b}}") +
     "authers: [{name: x, auths: [{username: c, password: d}]}]\n";
-  assert.equal(startYaml(text).config.services[0]!.handler.auths, [
-    { username: "a", password: "b" },
-    { username: "c", password: "d" },
-  ]);
+  const { handler } = startYaml(text).config.services[0]!;
+  assert.equal(handler.auths, [{ username: "a", password: "b" }]);
+  assert.equal(handler.authers, ["x"]);
+  const only = startYaml(text.replace(", auth: {username: a, password: b}", "")).config;
+  assert.equal(only.services[0]!.handler.auths, []);
 });
 
 test("files are merged from left to right, and generated names never collide", () => {
