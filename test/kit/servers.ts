@@ -24,6 +24,8 @@ export const PORT = {
   short: 9007,
   /** Reads to the end, then ends without a word. */
   sink: 9008,
+  /** One line with the address that the connection came from, then the end. */
+  whoami: 9009,
   /** Nobody listens. */
   closed: 9099,
   /** On the relay's address: a peer that answers with rubbish, and one that never answers. */
@@ -120,6 +122,7 @@ const BEHAVIOURS: readonly [number, (socket: Socket) => void][] = [
   [PORT.silent, (socket) => void socket.resume()],
   [PORT.reset, (socket) => void socket.once("data", () => socket.resetAndDestroy())],
   [PORT.short, (socket) => void socket.resume().end("done\n")],
+  [PORT.whoami, (socket) => void socket.resume().end(`${socket.remoteAddress ?? ""}\n`)],
   [PORT.sink, (socket) => void socket.resume().once("end", () => socket.end())],
 ];
 

@@ -8,7 +8,15 @@
  * left alone in a network namespace whose resolv.conf is the machine's.
  */
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { codeOf, messageOf } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
@@ -94,7 +102,7 @@ function byFile(request: DnsRequest, paths: DnsPaths): Promise<UndoDns> {
     throw new Error(`${paths.resolvConf} is in the hands of process ${owner}`);
   }
   restoreDnsServers(paths);
-  if (isForeignFile()) {
+  if (isForeignFile(paths.resolvConf)) {
     throw new Error(`${paths.resolvConf} belongs to another network namespace`);
   }
   const before = readConf(paths.resolvConf);
@@ -149,16 +157,12 @@ function readConf(path: string): string {
   return readFileSync(path).subarray(0, CONF_BYTES_MAX).toString("utf8");
 }
 
-/** This network namespace is not the machine's, but its files are. */
-function isForeignFile(): boolean {
+/** This network namespace is not the machine's, but the file is. */
+function isForeignFile(path: string): boolean {
   try {
-    const [net, rootNet, mount, rootMount] = [
-      "self/ns/net",
-      "1/ns/net",
-      "self/ns/mnt",
-      "1/ns/mnt",
-    ].map((path) => readlinkSync(`/proc/${path}`));
-    return net !== rootNet && mount === rootMount;
+    if (readlinkSync("/proc/self/ns/net") === readlinkSync("/proc/1/ns/net")) return false;
+    const [own, root] = [statSync(path), statSync(join("/proc/1/root", path))];
+    return own.dev === root.dev && own.ino === root.ino;
   } catch {
     // Without leave to look at process 1 there is no leave to write the file either.
     return false;
