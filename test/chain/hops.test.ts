@@ -3,10 +3,10 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import * as assert from "uvu/assert";
 import { buildChain } from "../../src/chain/chain.ts";
-import { Hop, type HopNode } from "../../src/chain/hop.ts";
+import { Hop, type HopNode, type HopParts } from "../../src/chain/hop.ts";
 import { dialTcp } from "../../src/chain/socket.ts";
 import type { Chain } from "../../src/chain/types.ts";
-import type { HopConfig } from "../../src/config/model.ts";
+import type { HopConfig, Metadata } from "../../src/config/model.ts";
 import { Registry } from "../../src/registry.ts";
 import { suite } from "../kit/suite.ts";
 import {
@@ -151,6 +151,57 @@ test("failed nodes come back in time, and when all have failed one is tried", ()
   assert.is(first?.isFailed, false);
 });
 
+/** A hop of nodes with metadata. */
+function hopBy(strategy: string, metadata: readonly Metadata[], parts: HopParts = {}): Hop {
+  const nodes = metadata.map((own, index) => nodeOf({ addr: "a:1", metadata: own }, `n${index}`));
+  const selector = { strategy, maxFails: 1, failTimeoutMs: 100 };
+  return new Hop({ name: "hop-0", nodes, selector, metadata: {} }, parts);
+}
+
+test("rand follows the weights; what is no weight counts as 1", () => {
+  let at = 0;
+  const hop = hopBy("rand", [{ weight: 2 }, { weight: -5 }, {}], { random: () => at / 4 });
+  const names: string[] = [];
+  for (at = 0; at < 4; at++) names.push(pick(hop)?.config.name ?? "");
+  assert.equal(names, ["n0", "n0", "n1", "n2"]);
+});
+
+test("hash without somebody to hash throws dice", () => {
+  const hop = hopBy("hash", [{}, {}], { random: () => 0.9 });
+  assert.is(pick(hop)?.config.name, "n1");
+});
+
+test("backups serve only while no primary lives", () => {
+  const hop = hopBy("round", [{ backup: true }, {}, {}], { now: () => 0 });
+  const names = (): string => [1, 2].map(() => pick(hop)?.config.name).join(" ");
+  assert.is(names(), "n1 n2");
+  hop.nodes[1]?.markFailed();
+  assert.is(names(), "n2 n2");
+  hop.nodes[2]?.markFailed();
+  assert.is(names(), "n0 n0");
+});
+
+test("a node's own maxFails and failTimeout beat the selector's", () => {
+  let ms = 1000;
+  const metadata = [{ maxFails: 2, failTimeout: "1s" }, {}];
+  const hop = hopBy("fifo", metadata, { now: () => ms });
+  const [first, second] = hop.nodes;
+  first?.markFailed();
+  assert.is(pick(hop), first);
+  first?.markFailed();
+  assert.is(pick(hop), second);
+  ms += 500;
+  assert.is(pick(hop), second, "the selector's 100 ms are over");
+  ms += 600;
+  assert.is(pick(hop), first);
+});
+
+test("the only node is taken, failed as it is", () => {
+  const hop = hopBy("round", [{}]);
+  hop.nodes[0]?.markFailed();
+  assert.is(pick(hop), hop.nodes[0]);
+});
+
 test("a hop without nodes fails the connection, never goes direct", async () => {
   const config = { name: "c", hops: [{ name: "empty", nodes: [], metadata: {} }] };
   const chain = buildChain(config, { log: quiet });
@@ -213,9 +264,12 @@ test("a local address is what the node sees", async () => {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const addr = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const chain = chainOf([{ addr, metadata: { interface: "::1,127.0.0.5!,127.0.0.6" } }]);
-  await chain.connect({ host: "127.0.0.1", port }, dialContext()).catch(() => undefined);
-  assert.equal(seen, ["127.0.0.5"]);
+  for (const list of ["::1,127.0.0.5!,127.0.0.6", "nope0,127.0.0.5", "nope0!,127.0.0.5"]) {
+    const chain = chainOf([{ addr, metadata: { interface: list } }]);
+    await chain.connect({ host: "127.0.0.1", port }, dialContext()).catch(() => undefined);
+  }
+  // What does not exist is passed over, unless it is strict: then nothing after it is tried.
+  assert.equal(seen, ["127.0.0.5", "127.0.0.5"]);
   server.close();
 });
 
