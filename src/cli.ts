@@ -31,7 +31,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: async () => (await import("./commands/doctor.ts")).run,
   },
   route: {
-    summary: "tell what rules say about destinations",
+    summary: "tell which way destinations would take, and why",
     load: async () => (await import("./commands/route.ts")).run,
   },
   demo: {

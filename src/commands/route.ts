@@ -1,8 +1,12 @@
 /**
  * `tsgost route`: what would become of a destination. With `--bypass` rules are tried without any
- * configuration; nothing is opened and no name is looked up.
+ * configuration, nothing is opened and no name is looked up; without it the services of a
+ * configuration are asked (explain.ts).
  */
-import { BypassSet } from "../bypass/set.ts";
+import { randomBytes } from "node:crypto";
+import * as abi from "../../assembly/abi.ts";
+import { RuleBypass, combineBypasses } from "../bypass/bypass.ts";
+import { RuleEngine } from "../bypass/engine.ts";
 import type { MatcherConfig } from "../config/model.ts";
 import { coreModule } from "../core/load.ts";
 import { EXIT_OK, usageError } from "../errors.ts";
@@ -15,15 +19,22 @@ import { printOut } from "./version.ts";
 
 export const SPEC: CommandSpec = {
   name: "route",
-  summary: "Tell what rules say about destinations.",
-  usage: "tsgost route --bypass [~]RULE,RULE… ADDRESS…",
+  summary: "Tell which way destinations would take, and because of which rule.",
+  usage: "tsgost route [-C FILE | -L URL … -F URL …] ADDRESS…  |  --bypass [~]RULE,… ADDRESS…",
   text: [
+    "The first form asks each service of a configuration: refused, direct or through which chain, hop, " +
+      "node and interface, the rule that decides, and what would happen if only the address of a name " +
+      "were known. Nothing is dialled; names are looked up. The second form tries rules alone.",
     "ADDRESS is HOST, HOST:PORT or [IPV6]:PORT. A rule is a name (example.com), a name with all below " +
       "(.example.com), a wildcard (*.example.com), an address, a range (10.0.0.1-10.0.0.9) or a " +
       "network (10.0.0.0/8), with :PORT or :PORT-PORT behind it if need be; ~ in front of the list " +
       "makes it a whitelist.",
   ],
   options: [
+    { name: "C", short: "C", value: "FILE", repeat: true, help: "a configuration, as for tsgost" },
+    { name: "L", short: "L", value: "URL", repeat: true, help: "a service" },
+    { name: "F", short: "F", value: "URL", repeat: true, help: "a hop of the chain" },
+    { name: "no-lookup", help: "do not look names up to say what an address alone would do" },
     {
       name: "bypass",
       value: "[~]RULE,…",
@@ -32,11 +43,13 @@ export const SPEC: CommandSpec = {
       help: "rules as in bypass= of -L and -F; several act together as several bypasses do",
     },
     { name: "network", value: "WORD", help: "tcp (default) or udp" },
-    { name: "compat", help: "answer exactly as GOST does" },
-    { name: "json", help: "one object a line: address, bypassed, rule" },
+    { name: "compat", help: "with --bypass: answer exactly as GOST does" },
+    { name: "json", help: "one object a line; with --bypass: address, bypassed, rule" },
     { name: "help", short: "h", help: "this text" },
   ],
   examples: [
+    "tsgost route -C gost.yaml www.example.com:443 192.0.2.7:22",
+    "tsgost route -F 'relay+wss://server:443?bypass=.example.com' www.example.com",
     "tsgost route --bypass '10.0.0.0/8,.example.com:443' www.example.com:443 10.1.2.3:22",
     "tsgost route --bypass '~*.example.org' --json example.org:80",
   ],
@@ -49,9 +62,23 @@ export async function run(argv: readonly string[]): Promise<number> {
     printOut(commandHelp(SPEC));
     return EXIT_OK;
   }
-  if (!values.has("bypass")) throw usageError("route needs --bypass (see tsgost route --help)");
-  return tryRules(values);
+  const network = networkOf(values);
+  if (values.has("bypass")) {
+    const other = ["C", "L", "F", "no-lookup"].find((name) => values.has(name));
+    if (other !== undefined) throw usageError(`--bypass tries rules alone, without ${other}`);
+    return tryRules(values, network);
+  }
+  if (values.has("compat")) throw usageError("--compat goes with --bypass");
+  const destinations = values.words.map((word) => {
+    const { host, port } = splitAddress(word);
+    return { host, port: port === 0 ? HTTPS : port };
+  });
+  const { explainAll } = await import("./explain.ts");
+  return explainAll(values, network, destinations);
 }
+
+/** The port of what is given without one. */
+const HTTPS = 443;
 
 function networkOf(values: CommandValues): Network {
   const text = values.text("network") || "tcp";
@@ -60,27 +87,24 @@ function networkOf(values: CommandValues): Network {
 }
 
 /** Every address against the rules of --bypass. */
-async function tryRules(values: CommandValues): Promise<number> {
-  const network = networkOf(values);
-  const configs = values.list("bypass").map(configOf);
-  const compat = values.has("compat");
-  const bypasses = new BypassSet(configs, { wasm: coreModule, log: logger, compat });
-  try {
-    const names = configs.map(({ name }) => name);
-    const all = bypasses.of(names, "--bypass");
-    await bypasses.start();
-    for (const address of values.words) {
-      const { host, port } = splitAddress(address);
-      const bypassed = all?.match(network, host, port) !== undefined;
-      const rule = names
-        .map((name) => bypasses.one(name, "").explain(network, host, port).rule)
-        .find((text) => text !== "");
-      const answer = { address, bypassed, rule: rule ?? "" };
-      printOut(values.has("json") ? JSON.stringify(answer) : sentence(answer));
-    }
-  } finally {
-    bypasses.close();
+async function tryRules(values: CommandValues, network: Network): Promise<number> {
+  const engine = new RuleEngine(coreModule(), randomBytes(abi.ENTROPY_BYTES));
+  const options = { engine, log: logger, compat: values.has("compat") };
+  const bypasses = values.list("bypass").map((text, index) => {
+    return new RuleBypass(configOf(text, index), options);
+  });
+  const all = combineBypasses(bypasses);
+  await Promise.all(bypasses.map((bypass) => bypass.start()));
+  for (const address of values.words) {
+    const { host, port } = splitAddress(address);
+    const bypassed = all?.match(network, host, port) !== undefined;
+    const rule = bypasses
+      .map((bypass) => bypass.explain(network, host, port).rule)
+      .find((text) => text !== "");
+    const answer = { address, bypassed, rule: rule ?? "" };
+    printOut(values.has("json") ? JSON.stringify(answer) : sentence(answer));
   }
+  for (const bypass of bypasses) bypass.close();
   return EXIT_OK;
 }
 

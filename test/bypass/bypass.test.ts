@@ -4,11 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { combineBypasses } from "../../src/bypass/bypass.ts";
-import { BypassSet } from "../../src/bypass/set.ts";
-import { coreModule } from "../../src/core/load.ts";
 import { createLogger } from "../../src/log.ts";
 import { suite } from "../kit/suite.ts";
-import { SILENT, makeBypass, makeEngine } from "./kit.ts";
+import { makeBypass, makeEngine } from "./kit.ts";
 
 const test = suite("bypass/bypass");
 
@@ -145,27 +143,6 @@ test("several: any blacklist, or all whitelists", async () => {
   assert.is(combineBypasses([]), undefined);
   assert.is(combineBypasses([one]), one);
   for (const bypass of [one, two, black]) bypass.close();
-});
-
-test("a set makes each bypass once, and refuses names that it does not have", async () => {
-  const config = {
-    name: "x",
-    whitelist: false,
-    matchers: ["a"],
-    network: "",
-    source: { place: "" },
-  };
-  const set = new BypassSet([config], { wasm: coreModule, log: SILENT });
-  const bypass = set.of(["x"], "here");
-  assert.is(set.of(["x"], "there"), bypass);
-  assert.is(set.of([], ""), undefined);
-  assert.is(set.of(undefined, ""), undefined);
-  await set.start();
-  await set.start();
-  assert.ok(bypass?.match("tcp", "a", 1));
-  assert.is(await set.reload(), true);
-  assert.throws(() => set.of(["x", "y"], "s.yml:1:2"), 's.yml:1:2: bypass "y" does not exist');
-  set.close();
 });
 
 test.run();

@@ -1,4 +1,4 @@
-/** `tsgost route --bypass` as a process: lines, JSON, and what it refuses. */
+/** `tsgost route` as a process: lines, JSON, and what it refuses. */
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
@@ -72,6 +72,40 @@ test("rules and addresses that make no sense end with 2 and say why", () => {
     assert.is(code, 2, args.join(" "));
     assert.match(err, why);
   }
+});
+
+test("tells which way each service would take, and because of which rule", () => {
+  const server = "relay+tls://192.0.2.1:443?interface=lo&bypass=10.0.0.0/8,.direct.example";
+  const service = "socks5://127.0.0.1:0?interface=lo&bypass=.bad.example";
+  const { code, out } = route(
+    ...["--no-lookup", "--json", "-L", service, "-F", server],
+    ...["a.example", "x.direct.example:80", "10.1.2.3", "bad.example:443"],
+  );
+  assert.is(code, 0);
+  const answers = out
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  const [chained, direct, address, refused] = answers;
+  assert.is(chained?.["outcome"], "chain");
+  assert.is(chained?.["destination"], "a.example:443");
+  assert.match(JSON.stringify(chained?.["hops"]), /relay\+tls 192\.0\.2\.1:443 interface lo/);
+  assert.is(direct?.["outcome"], "direct");
+  assert.equal(direct?.["hit"], { bypass: "bypass-0", rule: ".direct.example", level: "hop" });
+  assert.is(address?.["outcome"], "direct");
+  assert.equal((address?.["hit"] as { rule: string }).rule, "10.0.0.0/8");
+  assert.is(refused?.["outcome"], "refused");
+  assert.equal((refused?.["hit"] as { level: string }).level, "service");
+});
+
+test("says what would happen if only the address of a name were known", () => {
+  const { out } = route("-F", "relay+tls://192.0.2.1:443?bypass=localhost", "localhost:80");
+  assert.match(
+    out,
+    /^localhost:80\/tcp by service-0: direct \(hop's bypass bypass-0: rule localhost\)\n/,
+  );
+  assert.match(out, /\n {2}if only (127\.0\.0\.1|\[::1\]):80 is known: through chain-0\n/);
+  assert.match(out, /\n {4}hop-0\/node-0: relay\+tls 192\.0\.2\.1:443\n/);
 });
 
 test("rules are split at commas outside of braces, addresses at their port", () => {
