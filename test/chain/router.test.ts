@@ -1,26 +1,11 @@
 /** The router of a service: rules, names, retries, groups; and that nothing goes direct by mistake. */
-import { type Socket, createSocket } from "node:dgram";
-import { type AddressInfo, createServer } from "node:net";
 import * as assert from "uvu/assert";
-import { type HopChain, buildChain } from "../../src/chain/chain.ts";
-import type { ChainError } from "../../src/chain/errors.ts";
 import { ChainGroup, Member } from "../../src/chain/group.ts";
-import type { HopParts } from "../../src/chain/hop.ts";
-import { type RouterOptions, ServiceRouter } from "../../src/chain/router.ts";
-import type { HopConfig } from "../../src/config/model.ts";
+import type { ServiceRouter } from "../../src/chain/router.ts";
 import type { Bypass, Names } from "../../src/types.ts";
 import { suite } from "../kit/suite.ts";
-import {
-  MemoryLog,
-  Reader,
-  dialContext,
-  echoTarget,
-  eventually,
-  nodeOf,
-  quiet,
-  send,
-  startRelay,
-} from "./world.ts";
+import { DEAD, chainWith, failure, listOf, partsOf, routerOf } from "./router-world.ts";
+import { MemoryLog, Reader, dialContext, echoTarget, send, startRelay } from "./world.ts";
 
 const test = suite("chain/router");
 const target = echoTarget();
@@ -29,55 +14,6 @@ test.before(async () => {
   port = await target.listen();
 });
 test.after(() => target.close());
-
-/** Matches hosts; of a whitelist, everything else is bypassed. */
-function listOf(hosts: readonly string[], whitelist = false, name = "list"): Bypass {
-  return {
-    match: (_network, host) => {
-      const isListed = hosts.includes(host);
-      if (isListed === whitelist) return undefined;
-      return { bypass: name, rule: whitelist ? "" : host };
-    },
-  };
-}
-
-/** Bypasses by their names, for hops and nodes. */
-function partsOf(lists: Readonly<Record<string, Bypass>>, more: HopParts = {}): HopParts {
-  return { bypass: ([name = ""] = []) => lists[name], ...more };
-}
-
-interface HopSpec {
-  readonly addrs: readonly string[];
-  readonly bypass?: string;
-  readonly nodeBypass?: readonly (string | undefined)[];
-  readonly strategy?: string;
-}
-
-function chainWith(specs: readonly HopSpec[], parts: HopParts = {}, log = quiet): HopChain {
-  const hops = specs.map(({ addrs, bypass, nodeBypass, strategy = "fifo" }, index): HopConfig => {
-    const nodes = addrs.map((addr, at) => {
-      const own = nodeBypass?.[at];
-      const node = nodeOf({ addr }, `n${index}${at}`);
-      return own === undefined ? node : { ...node, bypasses: [own] };
-    });
-    const selector = { strategy, maxFails: 1, failTimeoutMs: 10_000 };
-    const rules = bypass === undefined ? {} : { bypasses: [bypass] };
-    return { name: `hop-${index}`, nodes, selector, metadata: {}, ...rules };
-  });
-  return buildChain({ name: "chain-0", hops }, { log, ...parts });
-}
-
-function routerOf(chain: HopChain | undefined, more: Partial<RouterOptions> = {}): ServiceRouter {
-  const chains = chain === undefined ? undefined : new ChainGroup([new Member(chain)]);
-  return new ServiceRouter({ log: quiet, dialTimeoutMs: 3000, local: {}, chains, ...more });
-}
-
-async function failure(promise: Promise<unknown>): Promise<ChainError> {
-  return promise.then(
-    () => assert.unreachable("it succeeded") as never,
-    (error: unknown) => error as ChainError,
-  );
-}
 
 /** Connects, and checks that bytes come back. */
 async function echo(router: ServiceRouter, host = "127.0.0.1"): Promise<void> {
@@ -94,14 +30,13 @@ async function seenBy(act: () => Promise<unknown>): Promise<number> {
   return target.sockets.length - before;
 }
 
-const DEAD = "127.0.0.1:9";
 const OTHER = "127.0.0.2:9";
 
 test("without a chain the destination is dialled from here", async () => {
   assert.is(await seenBy(() => echo(routerOf(undefined))), 1);
 });
 
-test("nothing goes direct when a chain has no way: empty hop, dead nodes, also with retries", async () => {
+test("nothing goes direct when a chain has no way: empty hop, dead nodes, retries", async () => {
   const chains = {
     "an empty hop": chainWith([{ addrs: [] }]),
     "no hops": chainWith([]),
@@ -233,7 +168,7 @@ test("the service's bypass sees the address of a name, too", async () => {
   assert.is(error.reason, "prohibited");
 });
 
-test("a name that the service's resolver does not know fails, it is not asked elsewhere", async () => {
+test("a name that the service's resolver does not know fails, nobody else is asked", async () => {
   const names: Names = { resolve: () => Promise.reject(new Error("no such name")) };
   const router = routerOf(undefined, { names });
   const seen = await seenBy(async () => {
@@ -335,93 +270,6 @@ test("explains without moving a counter: refused, direct, chain, failed", async 
   const empty = await routerOf(chainWith([{ addrs: [] }])).explain("udp", { host: "h", port: 1 });
   assert.is(empty.outcome, "failed");
   assert.match(empty.error ?? "", /no node/);
-});
-
-/** UDP echo on an address of this machine; answers its port. */
-async function udpEcho(address: string, at = 0): Promise<Socket> {
-  const socket = createSocket("udp4");
-  socket.on("message", (data, from) => socket.send(data, from.port, from.address));
-  await new Promise<void>((resolve) => socket.bind(at, address, resolve));
-  return socket;
-}
-
-test("each datagram goes its own way: chain, direct, refused; the nodes of one carrier stay", async () => {
-  const server = await startRelay({});
-  const near = await udpEcho("127.0.0.2");
-  const far = await udpEcho("127.0.0.3");
-  const bad = await udpEcho("127.0.0.4");
-  let badSeen = 0;
-  bad.on("message", () => badSeen++);
-  const sources = new Set<number>();
-  for (const socket of [near, far]) socket.on("message", (_data, from) => sources.add(from.port));
-  const specs = [{ addrs: [server.address, server.address], bypass: "near", strategy: "round" }];
-  const chain = chainWith(specs, partsOf({ near: listOf(["127.0.0.2"]) }));
-  const router = routerOf(chain, { bypass: listOf(["127.0.0.4"]) });
-  const carrier = await router.datagrams(dialContext());
-  const got: string[] = [];
-  const failed: string[] = [];
-  carrier.attach({
-    message: (data, source) => got.push(`${source.host} ${Buffer.from(data).toString()}`),
-    unreachable: ({ host }, reason) => failed.push(`${host} ${reason}`),
-    close: () => undefined,
-  });
-  for (const text of ["a", "b"]) {
-    for (const socket of [near, far, bad]) {
-      const { address: host, port: at } = socket.address();
-      carrier.send(Buffer.from(text), { host, port: at });
-    }
-  }
-  await eventually(() => got.length === 4);
-  assert.equal(got.map((line) => line.replace("::ffff:", "")).sort(), [
-    "127.0.0.2 a",
-    "127.0.0.2 b",
-    "127.0.0.3 a",
-    "127.0.0.3 b",
-  ]);
-  assert.equal(failed, ["127.0.0.4 prohibited", "127.0.0.4 prohibited"]);
-  assert.is(badSeen, 0);
-  assert.is(sources.size, 2, "one source port a way, whatever the selector's turn");
-  carrier.close();
-  assert.is(carrier.send(Buffer.from("x"), { host: "127.0.0.2", port: 1 }), false);
-  for (const socket of [near, far, bad]) socket.close();
-  await server.close();
-});
-
-test("datagrams for a chain that has no way are told, not sent from here", async () => {
-  const echoing = await udpEcho("127.0.0.2");
-  let seen = 0;
-  echoing.on("message", () => seen++);
-  const chain = chainWith([{ addrs: [DEAD], bypass: "none" }], partsOf({ none: listOf([]) }));
-  const carrier = await routerOf(chain).datagrams(dialContext());
-  const failed: string[] = [];
-  carrier.attach({
-    message: () => undefined,
-    unreachable: ({ host }, reason) => failed.push(`${host} ${reason}`),
-    close: () => undefined,
-  });
-  const { address: host, port: at } = echoing.address();
-  carrier.send(Buffer.from("x"), { host, port: at });
-  await eventually(() => failed.length === 1);
-  assert.equal(failed, ["127.0.0.2 refused"]);
-  assert.is(seen, 0);
-  carrier.close();
-  echoing.close();
-});
-
-test("what waits for a carrier is bounded", async () => {
-  const silent = createServer(() => undefined);
-  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
-  const { port: at } = silent.address() as AddressInfo;
-  const specs = [{ addrs: [`127.0.0.1:${at}`], bypass: "none" }];
-  const chain = chainWith(specs, partsOf({ none: listOf([]) }));
-  const carrier = await routerOf(chain).datagrams(dialContext());
-  let taken = 0;
-  for (let count = 0; count < 1000; count++) {
-    if (carrier.send(Buffer.alloc(1000), { host: "127.0.0.2", port: 1 })) taken++;
-  }
-  assert.ok(taken > 0 && taken <= 64, String(taken));
-  carrier.close();
-  silent.close();
 });
 
 test.run();
