@@ -173,7 +173,7 @@ function torment(seed: number, build: Build): void {
 
 for (const build of ["debug", "simd"] as const) {
   for (const seed of [1, 2, 3]) {
-    test(`random packets and calls trap nothing and leak nothing, seed ${seed} [${build}]`, () => {
+    test(`DET-8 DOS-6: random packets and calls trap nothing and leak nothing, seed ${seed} [${build}]`, () => {
       torment(seed, build);
     });
   }

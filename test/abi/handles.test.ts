@@ -32,35 +32,53 @@ function answers(core: CoreHarness, handle: number): number[] {
   ];
 }
 
-forBuilds(test, "handles that never were answer ERR_STALE to every call", (build) => {
-  const core = new CoreHarness({ build });
-  const gen = 1 << abi.HANDLE_GEN_SHIFT;
-  const mapping = abi.HANDLE_MAPPING;
-  for (const handle of [0, 1, gen, gen | 255, gen | 256, 0x7fff_ffff, mapping, mapping | gen, -1]) {
-    const got = answers(core, handle);
-    assert.equal(
-      got,
-      got.map(() => abi.ERR_STALE),
-      `handle ${handle}`,
-    );
-  }
-  core.tearDown();
-});
+forBuilds(
+  test,
+  "FLOW-10 DET-8: handles that never were answer ERR_STALE to every call",
+  (build) => {
+    const core = new CoreHarness({ build });
+    const gen = 1 << abi.HANDLE_GEN_SHIFT;
+    const mapping = abi.HANDLE_MAPPING;
+    for (const handle of [
+      0,
+      1,
+      gen,
+      gen | 255,
+      gen | 256,
+      0x7fff_ffff,
+      mapping,
+      mapping | gen,
+      -1,
+    ]) {
+      const got = answers(core, handle);
+      assert.equal(
+        got,
+        got.map(() => abi.ERR_STALE),
+        `handle ${handle}`,
+      );
+    }
+    core.tearDown();
+  },
+);
 
-forBuilds(test, "a released flow's handle is stale, also when its record lives again", (build) => {
-  const core = new CoreHarness({ build, options: { flows: 16 } });
-  const seen = new Set<number>();
-  for (let round = 0; round < 40; round++) {
-    const handle = open(core, 40_000 + round);
-    assert.not(seen.has(handle), "a handle came twice");
-    seen.add(handle);
-    core.reject(handle);
-    core.flush();
-    core.releaseClosed();
-    for (const old of seen) assert.is(core.exports.accept(old, core.nowUs), abi.ERR_STALE);
-  }
-  core.tearDown();
-});
+forBuilds(
+  test,
+  "FLOW-10: a released flow's handle is stale, also when its record lives again",
+  (build) => {
+    const core = new CoreHarness({ build, options: { flows: 16 } });
+    const seen = new Set<number>();
+    for (let round = 0; round < 40; round++) {
+      const handle = open(core, 40_000 + round);
+      assert.not(seen.has(handle), "a handle came twice");
+      seen.add(handle);
+      core.reject(handle);
+      core.flush();
+      core.releaseClosed();
+      for (const old of seen) assert.is(core.exports.accept(old, core.nowUs), abi.ERR_STALE);
+    }
+    core.tearDown();
+  },
+);
 
 forBuilds(test, "calls that are out of order answer an error and do no harm", (build) => {
   const core = new CoreHarness({ build });

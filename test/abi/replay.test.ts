@@ -82,7 +82,7 @@ function replay(log: readonly Call[], setup: CoreHarness["setup"]): CoreHarness 
 }
 
 for (const seed of [5, 24, 28, 60]) {
-  test(`a recorded run gives the same memory when it is replayed, seed ${seed}`, () => {
+  test(`DET-1: a recorded run gives the same memory when it is replayed, seed ${seed}`, () => {
     const world = new World(drawScenario(seed), "simd");
     const log = record(world.core);
     world.run();
@@ -93,7 +93,7 @@ for (const seed of [5, 24, 28, 60]) {
 }
 
 for (const seed of [4, 21, 22, 43, 44, 59]) {
-  test(`all builds put out the same bytes, seed ${seed}`, () => {
+  test(`DET-6: all builds put out the same bytes, seed ${seed}`, () => {
     const digests = BUILD_NAMES.map((build) => simulate(seed, build).digest);
     assert.equal(new Set(digests).size, 1, digests.join(" "));
   });
@@ -105,7 +105,7 @@ function initialSequence(seed: number, build: Build, sport = 40_000): number {
   return expectTcp(core.flush()[0]!).seq;
 }
 
-test("the initial sequence number comes from seed, ports and time alone", () => {
+test("DET-2 TCP-19 MUST-9: the initial sequence number comes from seed, ports and time alone", () => {
   assert.is(initialSequence(1, "simd"), initialSequence(1, "debug"));
   assert.is.not(initialSequence(1, "simd"), initialSequence(2, "simd"));
   assert.is.not(initialSequence(1, "simd"), initialSequence(1, "simd", 40_001));

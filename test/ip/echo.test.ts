@@ -22,7 +22,7 @@ const FAMILIES = [
   { family: 6, src: CLIENT_6, dst: SERVER_6, header: 40, reply: 129 },
 ] as const;
 
-forBuilds(test, "answers with the same identifier, sequence and data", (build) => {
+forBuilds(test, "ICMP-1: answers with the same identifier, sequence and data", (build) => {
   const core = new CoreHarness({ build });
   for (const { src, dst, reply } of FAMILIES) {
     for (const size of [0, 1, 56, 57, 1400]) {
@@ -39,30 +39,34 @@ forBuilds(test, "answers with the same identifier, sequence and data", (build) =
   core.tearDown();
 });
 
-forBuilds(test, "answers a request in fragments with a reply in fragments", (build) => {
-  const core = new CoreHarness({ build });
-  const payload = new Random(9).bytes(8000);
-  const cuts = [1480, 2960, 4440, 5920, 7400];
-  for (const { family, src, dst } of FAMILIES) {
-    const packet = icmpPacket({ src, dst, payload });
-    const pieces = family === 4 ? fragment4(packet, cuts) : fragment6(packet, cuts);
-    core.send(...pieces);
-    const out = core.flush();
-    assert.ok(out.length > 5);
-    const seen = expectIcmp(joinFragments(out, core.framing));
-    assert.equal(Buffer.from(seen.payload), Buffer.from(payload));
-  }
-  core.tearDown();
-});
+forBuilds(
+  test,
+  "ICMP-14 FRAG-12: answers a request in fragments with a reply in fragments",
+  (build) => {
+    const core = new CoreHarness({ build });
+    const payload = new Random(9).bytes(8000);
+    const cuts = [1480, 2960, 4440, 5920, 7400];
+    for (const { family, src, dst } of FAMILIES) {
+      const packet = icmpPacket({ src, dst, payload });
+      const pieces = family === 4 ? fragment4(packet, cuts) : fragment6(packet, cuts);
+      core.send(...pieces);
+      const out = core.flush();
+      assert.ok(out.length > 5);
+      const seen = expectIcmp(joinFragments(out, core.framing));
+      assert.equal(Buffer.from(seen.payload), Buffer.from(payload));
+    }
+    core.tearDown();
+  },
+);
 
-test("is silent in mode drop, but for the device's own address", () => {
+test("ICMP-1: is silent in mode drop, but for the device's own address", () => {
   const core = new CoreHarness({ options: { echo: abi.ECHO_DROP } });
   core.send(icmpPacket({ dst: SERVER_4 }), icmpPacket({ dst: SERVER_6, src: CLIENT_6 }));
   assert.equal(core.flush(), []);
   assert.is(core.stat("DROP_ECHO_OFF"), 2);
 });
 
-test("hands requests to the host in mode host, and sends the host's replies", () => {
+test("ICMP-1: hands requests to the host in mode host, and sends the host's replies", () => {
   const core = new CoreHarness({ options: { echo: abi.ECHO_HOST } });
   for (const { src, dst, reply } of FAMILIES) {
     const payload = new Random(1).bytes(100);

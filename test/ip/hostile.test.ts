@@ -158,17 +158,17 @@ const SETUPS: readonly CoreSetup[] = [
 ];
 
 SETUPS.forEach((setup, i) => {
-  test(`survives mutated packets and senseless calls, setting ${i}`, () => {
+  test(`DET-8 DOS-6 DOS-13: survives mutated packets and senseless calls, setting ${i}`, () => {
     for (let seed = 1; seed <= 4; seed++) play({ ...setup, build: "simd" }, 100 * i + seed, 700);
   });
 });
 
-test("says the same on every build and in every run", () => {
+test("DET-6: says the same on every build and in every run", () => {
   const digests = [...BUILD_NAMES, "simd" as const].map((build) => play({ build }, 77, 400));
   assert.is(new Set(digests).size, 1);
 });
 
-test("ignores time that goes backwards or is no time", () => {
+test("DET-5: ignores time that goes backwards or is no time", () => {
   const core = new CoreHarness({ startUs: 2 ** 32 * 1000 });
   core.send(udpPacket({ dport: 9 }));
   const deadline = core.deadline();

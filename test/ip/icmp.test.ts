@@ -32,7 +32,7 @@ function addressWords(first: number, name: string): Record<number, number> {
   return words;
 }
 
-test("answers echo requests alone, of all types", () => {
+test("ICMP-12: answers echo requests alone, of all types", () => {
   const core = new CoreHarness();
   for (const { src, dst, echo } of FAMILIES) {
     for (let type = 0; type < 256; type++) {
@@ -43,7 +43,7 @@ test("answers echo requests alone, of all types", () => {
   core.tearDown();
 });
 
-test("verifies checksum and length", () => {
+test("ICMP-11 ICMP-13: verifies checksum and length", () => {
   const core = new CoreHarness();
   for (const { src, dst } of FAMILIES) {
     core.send(icmpPacket({ src, dst, checksum: "bad" }));
@@ -72,7 +72,7 @@ test("its own address answers in every mode", () => {
   }
 });
 
-test("answers no error, redirect or later fragment with an error", () => {
+test("ICMP-3: answers no error, redirect or later fragment with an error", () => {
   const core = new CoreHarness();
   const quoted = udpPacket({ src: SERVER_4, dst: CLIENT_4 });
   for (const type of [3, 4, 5, 11, 12]) {
@@ -88,7 +88,7 @@ test("answers no error, redirect or later fragment with an error", () => {
   core.tearDown();
 });
 
-test("limits errors and echo replies by rate, burst and family", () => {
+test("ICMP-4: limits errors and echo replies by rate, burst and family", () => {
   const options = { icmpRate: 100, icmpBurst: 10, echoRate: 1000, echoBurst: 20 };
   const core = new CoreHarness({ options });
   for (const { src, dst } of FAMILIES) {
@@ -112,7 +112,7 @@ test("a rate of zero sends no error at all", () => {
   core.tearDown();
 });
 
-test("unreachable nets come from the gateway, ports from the destination", () => {
+test("ICMP-6: unreachable nets come from the gateway, ports from the destination", () => {
   const words = {
     ...addressWords(abi.CFG_GATEWAY_4, "198.51.100.254"),
     ...addressWords(abi.CFG_GATEWAY_6, "2001:db8:1::fe"),
@@ -150,7 +150,7 @@ test("the host can report errors of echo requests too", () => {
   core.tearDown();
 });
 
-test("survives too-big reports with quotes of every length", () => {
+test("ICMP-9: survives too-big reports with quotes of every length", () => {
   const core = new CoreHarness();
   for (const { src, dst, unreachable } of FAMILIES) {
     const quote = tcpPacket({ src: dst, dst: src, sport: 80, dport: 40000 });

@@ -31,7 +31,7 @@ function taken(core: CoreHarness, fields: IpFields): boolean {
   return core.send(udpPacket({ ...fields, dport: 9, payload })).length === 1;
 }
 
-test("drops what is too short, at every length", () => {
+test("IP-1 IP-2: drops what is too short, at every length", () => {
   const core = new CoreHarness();
   const packet = udpPacket({ payload, dport: 9 });
   for (let length = 0; length < packet.length; length++) {
@@ -43,7 +43,7 @@ test("drops what is too short, at every length", () => {
   core.tearDown();
 });
 
-test("drops versions other than 4 and 6", () => {
+test("IP-1: drops versions other than 4 and 6", () => {
   const core = new CoreHarness();
   for (let version = 0; version < 16; version++) {
     if (version === 4 || version === 6) continue;
@@ -52,7 +52,7 @@ test("drops versions other than 4 and 6", () => {
   core.tearDown();
 });
 
-test("takes the stated length: the rest is padding, and less is a lie", () => {
+test("IP-2: takes the stated length: the rest is padding, and less is a lie", () => {
   const core = new CoreHarness();
   const [record] = core.send(udpPacket({ payload, dport: 9, trailer: pattern(7) }));
   assert.equal(Buffer.from(record!.payload), Buffer.from(payload));
@@ -62,7 +62,7 @@ test("takes the stated length: the rest is padding, and less is a lie", () => {
   core.tearDown();
 });
 
-test("drops impossible header lengths and wrong header checksums", () => {
+test("IP-3 IP-4: drops impossible header lengths and wrong header checksums", () => {
   const core = new CoreHarness();
   for (const ihl of [0, 1, 4]) expectDropped(core, "DROP_IP_HEADER", udpPacket({ payload, ihl }));
   expectDropped(core, "DROP_IP_HEADER", udpPacket({ payload, ihl: 15 }));
@@ -70,7 +70,7 @@ test("drops impossible header lengths and wrong header checksums", () => {
   core.tearDown();
 });
 
-test("takes any TTL, type of service and the reserved bit", () => {
+test("IP-5 IP-17: takes any TTL, type of service and the reserved bit", () => {
   const core = new CoreHarness();
   for (const fields of [{ ttl: 1 }, { ttl: 255 }, { tos: 0xff }, { fragment: 0xc000 }]) {
     assert.ok(taken(core, fields), JSON.stringify(fields));
@@ -78,7 +78,7 @@ test("takes any TTL, type of service and the reserved bit", () => {
   core.tearDown();
 });
 
-test("skips options, drops source routes and malformed lists", () => {
+test("IP-8 IP-9 IP-10 MUST-50: skips options, drops source routes and malformed lists", () => {
   const core = new CoreHarness();
   const fine = [
     [1, 1, 1, 1],
@@ -107,7 +107,7 @@ test("skips options, drops source routes and malformed lists", () => {
   core.tearDown();
 });
 
-test("drops sources that no answer can reach, for every protocol", () => {
+test("IP-11 ICMP-2 MUST-63: drops sources that no answer can reach, for every protocol", () => {
   const core = new CoreHarness();
   for (const src of [
     "0.0.0.0",
@@ -124,7 +124,7 @@ test("drops sources that no answer can reach, for every protocol", () => {
   core.tearDown();
 });
 
-test("drops destinations that must not be dialled, groups, and packets from themselves", () => {
+test("IP-12 IP-13 IP-14 IP-15 ICMP-2 MUST-57: drops destinations that must not be dialled, groups, and packets from themselves", () => {
   const core = new CoreHarness();
   for (const dst of ["0.0.0.0", "127.0.0.1", "240.0.0.1", "255.255.255.255"]) {
     expectDropped(core, "DROP_DESTINATION", udpPacket({ dst }), tcpPacket({ dst, flags: "S" }));
@@ -139,14 +139,14 @@ test("drops destinations that must not be dialled, groups, and packets from them
   core.tearDown();
 });
 
-test("takes UDP to groups where configured, and only UDP", () => {
+test("IP-14: takes UDP to groups where configured, and only UDP", () => {
   const core = new CoreHarness({ flags: abi.FLAG_UDP_MULTICAST });
   assert.ok(taken(core, { dst: "224.0.0.251" }));
   expectDropped(core, "DROP_MULTICAST", tcpPacket({ dst: "224.0.0.251", flags: "S" }));
   core.tearDown();
 });
 
-test("answers unknown protocols with protocol unreachable, quoting at most 576 bytes in all", () => {
+test("IP-16 ICMP-5 UDP-19: answers unknown protocols with protocol unreachable, quoting at most 576 bytes in all", () => {
   const core = new CoreHarness();
   for (const size of [8, 100, 548, 1400]) {
     const packet = ipPacket({}, 132, pattern(size));

@@ -58,7 +58,7 @@ function expectSilence(core: CoreHarness, ...packets: Uint8Array[]): void {
   }
 }
 
-test("takes the stated length, and drops at every truncation", () => {
+test("IP-18 V6-6: takes the stated length, and drops at every truncation", () => {
   const core = new CoreHarness();
   const packet = udp([options(DESTINATION)]);
   for (let length = 0; length < packet.length; length++) {
@@ -69,7 +69,7 @@ test("takes the stated length, and drops at every truncation", () => {
   core.tearDown();
 });
 
-test("drops jumbograms, impossible sources and destinations, and packets from themselves", () => {
+test("IP-18 IP-11 IP-12 IP-13 IP-14 IP-15: drops jumbograms, impossible sources and destinations, and packets from themselves", () => {
   const core = new CoreHarness();
   const jumbo = options(HOP_BY_HOP, 0xc2, 4, 0, 1, 0, 0);
   expectSilence(core, udpPacket({ ...ENDS, payloadLength: 0, extensions: [jumbo], payload }));
@@ -91,7 +91,7 @@ test("drops jumbograms, impossible sources and destinations, and packets from th
   core.tearDown();
 });
 
-test("is silent on neighbour discovery and multicast listener reports", () => {
+test("V6-10: is silent on neighbour discovery and multicast listener reports", () => {
   const core = new CoreHarness();
   for (const type of [133, 134, 135, 136, 137, 130, 131, 132, 143]) {
     const alert = options(HOP_BY_HOP, 5, 2, 0, 0);
@@ -102,7 +102,7 @@ test("is silent on neighbour discovery and multicast listener reports", () => {
   core.tearDown();
 });
 
-test("walks headers in any order", () => {
+test("V6-1 V6-4: walks headers in any order", () => {
   const core = new CoreHarness();
   const chains: Extension[][] = [
     [options(HOP_BY_HOP), options(DESTINATION), routing(0, 0), options(DESTINATION)],
@@ -118,7 +118,7 @@ test("walks headers in any order", () => {
   core.tearDown();
 });
 
-test("bounds headers, options and bytes", () => {
+test("V6-7: bounds headers, options and bytes", () => {
   const core = new CoreHarness();
   expectSilence(core, udp(new Array<Extension>(9).fill(options(DESTINATION))));
   const pads = (count: number): Extension =>
@@ -131,7 +131,7 @@ test("bounds headers, options and bytes", () => {
   core.tearDown();
 });
 
-test("unknown options: skip, drop, report, report unless to a group", () => {
+test("V6-3: unknown options: skip, drop, report, report unless to a group", () => {
   const core = new CoreHarness();
   assert.is(core.send(udp([options(DESTINATION, 0x1e, 0)])).length, 1);
   expectSilence(core, udp([options(DESTINATION, 0x5e, 0)]));
@@ -153,7 +153,7 @@ test("an error about a packet to a group comes from the device's own address", (
   core.tearDown();
 });
 
-test("malformed options are dropped", () => {
+test("V6-6: malformed options are dropped", () => {
   const core = new CoreHarness();
   const raw = (...bytes: number[]): Extension => ({
     type: DESTINATION,
@@ -164,7 +164,7 @@ test("malformed options are dropped", () => {
   core.tearDown();
 });
 
-test("reports misplaced hop-by-hop, segments left, and unknown next headers", () => {
+test("V6-2 V6-4 V6-5 V6-9 IP-16: reports misplaced hop-by-hop, segments left, and unknown next headers", () => {
   const core = new CoreHarness();
   expectProblem(core, udp([options(DESTINATION), options(HOP_BY_HOP)]), 1, 40);
   expectProblem(core, udp([options(HOP_BY_HOP), options(HOP_BY_HOP)]), 1, 40);
@@ -183,7 +183,7 @@ test("reports misplaced hop-by-hop, segments left, and unknown next headers", ()
   core.tearDown();
 });
 
-test("an error quotes as much as fits into 1280 bytes", () => {
+test("ICMP-5: an error quotes as much as fits into 1280 bytes", () => {
   const core = new CoreHarness();
   expectProblem(core, ipPacket(ENDS, 132, pattern(1400)), 1, 6);
   core.tearDown();

@@ -49,7 +49,7 @@ function piece(at: Family, offset: number, more: boolean, bytes: Uint8Array, id 
   return ipPacket({ src, dst, extensions: [fragmentHeader(offset, more, id)] }, 17, bytes);
 }
 
-forBuilds(test, "joins fragments in any order and of any size", (build) => {
+forBuilds(test, "FRAG-1 FRAG-2: joins fragments in any order and of any size", (build) => {
   const random = new Random(3);
   const core = new CoreHarness({ build });
   for (const at of FAMILIES) {
@@ -75,7 +75,7 @@ forBuilds(test, "joins fragments in any order and of any size", (build) => {
   core.tearDown();
 });
 
-test("joins the largest datagrams, from small and from large fragments", () => {
+test("FRAG-1 FRAG-2: joins the largest datagrams, from small and from large fragments", () => {
   const core = new CoreHarness();
   for (const at of FAMILIES) {
     for (const step of [1232, 8192, 65496]) {
@@ -88,7 +88,7 @@ test("joins the largest datagrams, from small and from large fragments", () => {
   core.tearDown();
 });
 
-test("tells datagrams apart by every part of the key", () => {
+test("FRAG-3: tells datagrams apart by every part of the key", () => {
   const core = new CoreHarness();
   const base = { src: CLIENT_4, dst: SERVER_4, dport: 9 };
   const one = fragment4(udpPacket({ ...base, payload: pattern(100, 1) }), [48]);
@@ -107,7 +107,7 @@ test("tells datagrams apart by every part of the key", () => {
   core.tearDown();
 });
 
-test("an overlap spoils the datagram, also for fragments that come later", () => {
+test("FRAG-4: an overlap spoils the datagram, also for fragments that come later", () => {
   for (const at of FAMILIES) {
     for (const [offset, length] of [
       [8, 16],
@@ -129,7 +129,7 @@ test("an overlap spoils the datagram, also for fragments that come later", () =>
   }
 });
 
-test("an exact duplicate is ignored, one with other bytes is an overlap", () => {
+test("FRAG-5: an exact duplicate is ignored, one with other bytes is an overlap", () => {
   for (const at of FAMILIES) {
     const core = new CoreHarness();
     const payload = pattern(5000);
@@ -143,7 +143,7 @@ test("an exact duplicate is ignored, one with other bytes is an overlap", () => 
   }
 });
 
-test("drops odd lengths, too large sums, empty fragments, disagreeing ends", () => {
+test("FRAG-6 FRAG-7 FRAG-11 FRAG-14: drops odd lengths, too large sums, empty fragments, disagreeing ends", () => {
   for (const at of FAMILIES) {
     const core = new CoreHarness();
     const reports = (packet: Uint8Array): number[] => {
@@ -172,7 +172,7 @@ test("drops odd lengths, too large sums, empty fragments, disagreeing ends", () 
   }
 });
 
-test("reports time exceeded at the exact time if the first fragment came, else nothing", () => {
+test("FRAG-9: reports time exceeded at the exact time if the first fragment came, else nothing", () => {
   for (const at of FAMILIES) {
     const core = new CoreHarness();
     const pieces = cut(at, pattern(4000), [1232, 2464]);
@@ -196,7 +196,7 @@ test("reports time exceeded at the exact time if the first fragment came, else n
   }
 });
 
-test("stays bounded under first fragments without end, and still joins new datagrams", () => {
+test("FRAG-10: stays bounded under first fragments without end, and still joins new datagrams", () => {
   const core = new CoreHarness();
   for (const at of FAMILIES) {
     for (let id = 100; id < 3100; id++) core.send(piece(at, 0, true, pattern(1024), id));
@@ -209,7 +209,7 @@ test("stays bounded under first fragments without end, and still joins new datag
   core.tearDown();
 });
 
-test("stays within its bytes, and a datagram of too many fragments is given up", () => {
+test("FRAG-10: stays within its bytes, and a datagram of too many fragments is given up", () => {
   const core = new CoreHarness({ options: { reassemblyBytes: 65536, reassemblyFragments: 16 } });
   const [at] = FAMILIES;
   for (let id = 0; id < 16; id++) core.send(piece(at, 0, true, pattern(8000), id));
@@ -222,7 +222,7 @@ test("stays within its bytes, and a datagram of too many fragments is given up",
   core.tearDown();
 });
 
-test("IPv6 atomic fragments are whole, whatever waits under their key", () => {
+test("FRAG-8: IPv6 atomic fragments are whole, whatever waits under their key", () => {
   const core = new CoreHarness();
   const [, at] = FAMILIES;
   const pieces = cut(at, pattern(100), [48]);
@@ -234,7 +234,7 @@ test("IPv6 atomic fragments are whole, whatever waits under their key", () => {
   core.tearDown();
 });
 
-test("IPv6 fragments behind other headers, and headers behind the fragment header", () => {
+test("FRAG-2: IPv6 fragments behind other headers, and headers behind the fragment header", () => {
   const core = new CoreHarness();
   const pad: Extension = { type: 60, rest: Uint8Array.of(0, 1, 4, 0, 0, 0, 0) };
   const whole = udpPacket({
@@ -261,7 +261,7 @@ test("IPv6 fragments behind other headers, and headers behind the fragment heade
   core.tearDown();
 });
 
-test("a first fragment without the whole header chain is reported", () => {
+test("V6-8: a first fragment without the whole header chain is reported", () => {
   const core = new CoreHarness();
   const syn = tcpPacket({ src: CLIENT_6, dst: SERVER_6, flags: "S" });
   core.send(fragment6(syn, [8])[0]!);

@@ -26,7 +26,7 @@ const partial = udpPacket({ dport: 9, payload, checksum: "partial" });
 const NEEDS: VnetFields = { flags: VNET_NEEDS_CSUM, csumStart: 20, csumOffset: 6 };
 
 for (const vnetBytes of [10, 12] as const) {
-  test(`takes partial, valid and complete checksums behind ${vnetBytes} bytes`, () => {
+  test(`TUN-2 TUN-3 TUN-4: takes partial, valid and complete checksums behind ${vnetBytes} bytes`, () => {
     const core = new CoreHarness({ vnetBytes });
     const bytes = vnetBytes;
     const plain = udpPacket({ dport: 9, payload });
@@ -48,7 +48,7 @@ for (const vnetBytes of [10, 12] as const) {
   });
 }
 
-test("drops headers that contradict the packet", () => {
+test("TUN-2 TUN-3 TUN-7: drops headers that contradict the packet", () => {
   const core = new CoreHarness({ vnetBytes: 10 });
   const gso = { ...NEEDS, gsoSize: 50, gsoType: GSO_UDP_L4, hdrLen: 28 };
   const bad: VnetFields[] = [
@@ -78,7 +78,7 @@ test("drops headers that contradict the packet", () => {
   core.tearDown();
 });
 
-test("drops UDP segmentation of TCP, and partial checksums of protocols without one", () => {
+test("TUN-7: drops UDP segmentation of TCP, and partial checksums of protocols without one", () => {
   const core = new CoreHarness({ vnetBytes: 10 });
   const tcp = tcpPacket({ payload, checksum: "partial" });
   const fields = { ...NEEDS, csumOffset: 16, gsoSize: 50, gsoType: GSO_UDP_L4, hdrLen: 40 };
@@ -87,7 +87,7 @@ test("drops UDP segmentation of TCP, and partial checksums of protocols without 
   core.tearDown();
 });
 
-test("writes a header before everything, with partial checksums where the device takes them", () => {
+test("TUN-12: writes a header before everything, with partial checksums where the device takes them", () => {
   for (const offloads of [0, abi.OFFLOAD_CSUM]) {
     const core = new CoreHarness({ vnetBytes: 12, offloads });
     core.send(withVnet(icmpPacket({ payload }), { bytes: 12 }));

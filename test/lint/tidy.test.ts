@@ -61,6 +61,7 @@ const ENTRIES = [
   "test/run.ts",
   "test/sim/run.ts",
   "test/netsim/run.ts",
+  "test/requirements/run.ts",
   "test/interop/run.ts",
   // A process of its own, started by path.
   "test/chain/relay-child.ts",

@@ -6,7 +6,7 @@ import { makeProbe } from "./probe.ts";
 
 const test = suite("mem/mixing");
 
-test("SipHash-2-4 gives the published values for key 00…0f", () => {
+test("DOS-8: SipHash-2-4 gives the published values for key 00…0f", () => {
   const { exports, bytes } = makeProbe();
   // From the reference implementation: messages 00 01 02 … of these lengths.
   const expected = { 0: "310e0edd47db6f72", 1: "fd67dc93c539f874", 15: "e545be4961ca29a1" };
@@ -22,7 +22,7 @@ test("SipHash-2-4 gives the published values for key 00…0f", () => {
   }
 });
 
-test("the permutation repeats nothing and follows no pattern", () => {
+test("IP-7: the permutation repeats nothing and follows no pattern", () => {
   const { exports } = makeProbe();
   const seen = new Set<number>();
   let steps = 0;

@@ -50,7 +50,7 @@ test("init takes every option at both ends of its range", () => {
   }
 });
 
-test("init places the largest pools, or says that memory does not suffice, and works once", () => {
+test("MEM-3: init places the largest pools, or says that memory does not suffice, and works once", () => {
   const probe = makeProbe({ [abi.CFG_BUFFER_CAP_BYTES]: 2 ** 31 }, false);
   assert.ok([0, abi.ERR_MEMORY].includes(probe.exports.init()));
   const small = makeProbe();
@@ -58,7 +58,7 @@ test("init places the largest pools, or says that memory does not suffice, and w
   assert.is(small.gauge(abi.GAUGE_MEMORY_PAGES), small.bytes().length / 65536);
 });
 
-test("blocks stay under the cap, are distinct, and come back", () => {
+test("DOS-12: blocks stay under the cap, are distinct, and come back", () => {
   const cap = 4 * 1024 ** 2;
   const { exports, gauge } = makeProbe({ [abi.CFG_BUFFER_CAP_BYTES]: cap });
   const slotsFree = gauge(abi.GAUGE_SLOTS_FREE);
@@ -103,7 +103,7 @@ test("an RX entry's slot can be taken over until no slot is free", () => {
   assert.is(gauge(abi.GAUGE_BUFFERED_BYTES), 0);
 });
 
-test("timers fire in order of deadline and id, whatever was armed, moved and cancelled", () => {
+test("DET-3: timers fire in order of deadline and id, whatever was armed, moved and cancelled", () => {
   const { exports } = makeProbe();
   const random = new Random(5);
   const model = new Map<number, number>();

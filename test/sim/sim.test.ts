@@ -23,7 +23,8 @@ function run(seed: number, build: "debug" | "simd"): void {
 }
 
 for (let seed = 1; seed <= 40; seed++) {
-  test(`seed ${seed} keeps every invariant`, () => run(seed, seed % 2 === 0 ? "debug" : "simd"));
+  test(`TCP-31 TCP-42 FLOW-1: seed ${seed} keeps every invariant`, () =>
+    run(seed, seed % 2 === 0 ? "debug" : "simd"));
 }
 
 const { seeds } = JSON.parse(readFileSync(join(ROOT, "fixtures/seeds.json"), "utf8")) as Found;

@@ -24,7 +24,7 @@ function inTimeWait(core = {}, client = {}): Client {
   return c;
 }
 
-test("a FIN is acknowledged at once; the other direction goes on", () => {
+test("TCP-90 TCP-92 FLOW-12: a FIN is acknowledged at once; the other direction goes on", () => {
   const c = connected();
   const [ack] = c.send({ flags: "FPA", payload: pattern(10) });
   assert.is(ack!.ack, c.at(11));
@@ -47,7 +47,7 @@ test("a FIN is acknowledged at once; the other direction goes on", () => {
   c.core.tearDown();
 });
 
-test("after our FIN the client's data is still taken", () => {
+test("TCP-91 TCP-97: after our FIN the client's data is still taken", () => {
   const c = connected();
   shut(c);
   assert.is(c.core.exports.sendReserve(c.handle, 1), abi.ERR_STATE);
@@ -61,7 +61,7 @@ test("after our FIN the client's data is still taken", () => {
   c.core.tearDown();
 });
 
-test("the FIN rides on the last data and is repeated like data", () => {
+test("TCP-94 TCP-91: the FIN rides on the last data and is repeated like data", () => {
   const c = connected();
   c.core.write(c.handle, pattern(100));
   c.core.shutdown(c.handle);
@@ -73,7 +73,7 @@ test("the FIN rides on the last data and is repeated like data", () => {
   c.core.tearDown();
 });
 
-test("both close at once: CLOSING, then TIME-WAIT", () => {
+test("TCP-93: both close at once: CLOSING, then TIME-WAIT", () => {
   const c = connected();
   shut(c);
   const [ack] = c.send({ flags: "FA", ack: c.theirs(0) });
@@ -84,7 +84,7 @@ test("both close at once: CLOSING, then TIME-WAIT", () => {
   c.core.tearDown();
 });
 
-test("a repeated FIN is acknowledged again, also in TIME-WAIT", () => {
+test("TCP-95: a repeated FIN is acknowledged again, also in TIME-WAIT", () => {
   const c = connected();
   c.send({ flags: "FA" });
   assert.is(c.send({ flags: "FA" })[0]!.ack, c.at(1));
@@ -95,7 +95,7 @@ test("a repeated FIN is acknowledged again, also in TIME-WAIT", () => {
   waiting.core.tearDown();
 });
 
-test("TIME-WAIT lasts as long as configured, is bounded, and ignores RSTs", () => {
+test("TCP-96 MUST-13: TIME-WAIT lasts as long as configured, is bounded, and ignores RSTs", () => {
   const c = inTimeWait({ options: { timeWait: 5000, timeWaits: 2 } });
   assert.equal(c.send({ flags: "R", seq: c.at(1), ack: 0 }), []);
   assert.is(c.core.gauge("GAUGE_TIME_WAITS"), 1);
@@ -113,7 +113,7 @@ test("TIME-WAIT lasts as long as configured, is bounded, and ignores RSTs", () =
   c.core.tearDown();
 });
 
-test("a newer SYN opens a tuple in TIME-WAIT at once, above the old numbers; an older one not", () => {
+test("TCP-96: a newer SYN opens a tuple in TIME-WAIT at once, above the old numbers; an older one not", () => {
   const c = inTimeWait();
   const old = { flags: "S", ack: 0, options: SYN_OPTIONS };
   assert.is(c.send({ ...old, seq: c.at(-100) })[0]!.flags, "A");
@@ -126,7 +126,7 @@ test("a newer SYN opens a tuple in TIME-WAIT at once, above the old numbers; an 
   c.core.tearDown();
 });
 
-test("a newer timestamp opens it too", () => {
+test("TCP-96: a newer timestamp opens it too", () => {
   const c = inTimeWait({}, { options: { mss: 1460, ts: [1000, 0] } });
   const options = { mss: 1460, ts: [2000, 0] as const };
   const fresh = new Client(c.core, { iss: (c.iss - 5000) >>> 0, options });
@@ -135,7 +135,7 @@ test("a newer timestamp opens it too", () => {
   c.core.tearDown();
 });
 
-test("an orphan sends what is queued; FIN-WAIT-2 lasts 60 s; data gets a RST", () => {
+test("TCP-97 TCP-99: an orphan sends what is queued; FIN-WAIT-2 lasts 60 s; data gets a RST", () => {
   const c = connected();
   c.bits();
   c.core.write(c.handle, pattern(3000));
@@ -155,7 +155,7 @@ test("an orphan sends what is queued; FIN-WAIT-2 lasts 60 s; data gets a RST", (
   c.core.tearDown();
 });
 
-test("LAST-ACK ends after 60 s", () => {
+test("TCP-102: LAST-ACK ends after 60 s", () => {
   const c = connected();
   c.send({ flags: "FA" });
   c.core.shutdown(c.handle);
@@ -167,7 +167,7 @@ test("LAST-ACK ends after 60 s", () => {
   c.core.tearDown();
 });
 
-test("a silent client is probed after two hours; nine unanswered probes end the flow", () => {
+test("TCP-110 MUST-26 MUST-28 MUST-29: a silent client is probed after two hours; nine unanswered probes end the flow", () => {
   const c = connected({ options: { idleTimeout: 100_000_000 } });
   const start = c.core.nowUs;
   const probes: number[] = [];
@@ -186,7 +186,7 @@ test("a silent client is probed after two hours; nine unanswered probes end the 
   c.core.tearDown();
 });
 
-test("an answered probe puts the next one off by two hours", () => {
+test("TCP-110 MUST-26: an answered probe puts the next one off by two hours", () => {
   const c = connected();
   c.run(7200 * SECOND);
   c.send({});
@@ -195,7 +195,7 @@ test("an answered probe puts the next one off by two hours", () => {
   c.core.tearDown();
 });
 
-test("without keepalive the idle limit ends a flow with a RST", () => {
+test("TCP-113 TCP-112 MUST-27: without keepalive the idle limit ends a flow with a RST", () => {
   const c = connected({ options: { keepaliveIdle: 0, idleTimeout: 60_000 } });
   assert.equal(c.run(59 * SECOND), []);
   assert.equal(
@@ -206,7 +206,7 @@ test("without keepalive the idle limit ends a flow with a RST", () => {
   c.core.tearDown();
 });
 
-test("events and records of a thousand short flows leave nothing behind", () => {
+test("TCP-92 MEM-2: events and records of a thousand short flows leave nothing behind", () => {
   const c = connected({ options: { flows: 8, timeWaits: 16 } });
   for (let i = 0; i < 1000; i++) {
     const each = new Client(c.core, { sport: 1000 + i }).connect();

@@ -9,7 +9,7 @@ import { Client, connected, makeClient, MS, SECOND, SYN_OPTIONS } from "./client
 const test = suite("tcp/handshake");
 const IMMEDIATE = { options: { connect: abi.CONNECT_IMMEDIATE } };
 
-test("faithful: the SYN is held until the host accepts", () => {
+test("FLOW-2 FLOW-1: faithful: the SYN is held until the host accepts", () => {
   const c = makeClient();
   assert.equal(c.syn(), []);
   assert.is(c.bits(), abi.EV_OPEN);
@@ -22,7 +22,7 @@ test("faithful: the SYN is held until the host accepts", () => {
   c.core.tearDown();
 });
 
-test("immediate: the SYN is answered at once and early data can be peeked", () => {
+test("FLOW-3: immediate: the SYN is answered at once and early data can be peeked", () => {
   const c = makeClient(IMMEDIATE);
   assert.is(c.syn()[0]!.flags, "SA");
   c.send({ payload: pattern(100) });
@@ -35,7 +35,7 @@ test("immediate: the SYN is answered at once and early data can be peeked", () =
 
 for (const mtu of [1280, 1500, 9000, 65535]) {
   for (const family of [4, 6] as const) {
-    test(`MTU ${mtu}, IPv${family}: the MSS option is the MTU less both headers`, () => {
+    test(`TCP-2 TUN-16 MUST-14 MUST-67: MTU ${mtu}, IPv${family}: the MSS option is the MTU less both headers`, () => {
       const c = makeClient({ options: { ...IMMEDIATE.options, mtu } }, { family });
       assert.is(c.syn()[0]!.mss, mtu - (family === 4 ? 40 : 60));
       c.core.tearDown();
@@ -43,7 +43,7 @@ for (const mtu of [1280, 1500, 9000, 65535]) {
   }
 }
 
-test("window scale, SACK and timestamps are answered only if offered", () => {
+test("TCP-6 TCP-7 TCP-8: window scale, SACK and timestamps are answered only if offered", () => {
   for (const bits of [0, 1, 2, 3, 4, 5, 6, 7]) {
     const options = {
       mss: 1460,
@@ -60,7 +60,7 @@ test("window scale, SACK and timestamps are answered only if offered", () => {
   }
 });
 
-test("the window of the SYN-ACK is not scaled", () => {
+test("TCP-6: the window of the SYN-ACK is not scaled", () => {
   const c = makeClient({ options: { ...IMMEDIATE.options, recvBuffer: 1024 ** 2 } });
   assert.is(c.syn()[0]!.window, 65_535);
   c.core.tearDown();
@@ -75,17 +75,17 @@ function segmentSizes(family: 4 | 6, options: object): number[] {
   return sizes;
 }
 
-test("without an MSS option segments have 536 bytes on IPv4, 1220 on IPv6", () => {
+test("TCP-3 MUST-15: without an MSS option segments have 536 bytes on IPv4, 1220 on IPv6", () => {
   assert.is(Math.max(...segmentSizes(4, {})), 536);
   assert.is(Math.max(...segmentSizes(6, {})), 1220);
 });
 
-test("an MSS of 1 is taken as 48, timestamps leave room for themselves", () => {
+test("TCP-4 TCP-5 MUST-16: an MSS of 1 is taken as 48, timestamps leave room for themselves", () => {
   assert.is(Math.max(...segmentSizes(4, { mss: 1 })), 48);
   assert.is(Math.max(...segmentSizes(4, { mss: 1000, ts: [5, 0] })), 988);
 });
 
-test("a window scale above 14 is taken as 14", () => {
+test("TCP-6: a window scale above 14 is taken as 14", () => {
   const c = connected(IMMEDIATE, { options: { mss: 1460, wscale: 15 }, window: 1 });
   c.send({ window: 1 });
   assert.is(c.core.write(c.handle, pattern(20_000)), 20_000);
@@ -94,14 +94,14 @@ test("a window scale above 14 is taken as 14", () => {
   c.core.tearDown();
 });
 
-test("unknown options, and a length of 0, do not hurt what came before", () => {
+test("TCP-9 MUST-6 MUST-7: unknown options, and a length of 0, do not hurt what came before", () => {
   const raw = Uint8Array.of(253, 4, 0, 0, 30, 3, 0, 34, 2, 99, 0, 1);
   const c = makeClient(IMMEDIATE, { options: { mss: 1000, raw } });
   assert.is(c.syn()[0]!.flags, "SA");
   c.core.tearDown();
 });
 
-test("data in a SYN is neither acknowledged nor delivered, and taken when it comes again", () => {
+test("TCP-11: data in a SYN is neither acknowledged nor delivered, and taken when it comes again", () => {
   const c = makeClient(IMMEDIATE);
   const synAck = c.syn({ payload: pattern(10) })[0]!;
   assert.is(synAck.ack, c.at(0));
@@ -110,7 +110,7 @@ test("data in a SYN is neither acknowledged nor delivered, and taken when it com
   c.core.tearDown();
 });
 
-test("repeated SYNs make one flow, and equal SYN-ACKs", () => {
+test("TCP-12: repeated SYNs make one flow, and equal SYN-ACKs", () => {
   const c = makeClient();
   c.syn();
   c.syn();
@@ -122,7 +122,7 @@ test("repeated SYNs make one flow, and equal SYN-ACKs", () => {
   c.core.tearDown();
 });
 
-test("a SYN with another sequence number begins a pending flow anew", () => {
+test("TCP-13: a SYN with another sequence number begins a pending flow anew", () => {
   const c = makeClient();
   c.syn();
   c.syn({ seq: 5000 });
@@ -131,7 +131,7 @@ test("a SYN with another sequence number begins a pending flow anew", () => {
   c.core.tearDown();
 });
 
-test("a SYN with another sequence number in SYN-RECEIVED gets an ACK, whose RST ends the flow", () => {
+test("TCP-13: a SYN with another sequence number in SYN-RECEIVED gets an ACK, whose RST ends the flow", () => {
   const c = makeClient(IMMEDIATE);
   c.syn();
   const [challenge] = c.send({ flags: "S", seq: 5000, ack: 0, options: SYN_OPTIONS });
@@ -143,7 +143,7 @@ test("a SYN with another sequence number in SYN-RECEIVED gets an ACK, whose RST 
   c.core.tearDown();
 });
 
-test("the SYN-ACK is repeated after 1, 3, 7, 15 and 31 s, then the flow is over", () => {
+test("TCP-14 MUST-22: the SYN-ACK is repeated after 1, 3, 7, 15 and 31 s, then the flow is over", () => {
   const c = makeClient(IMMEDIATE);
   const { nowUs } = c.core;
   const first = c.syn()[0]!;
@@ -161,7 +161,7 @@ test("the SYN-ACK is repeated after 1, 3, 7, 15 and 31 s, then the flow is over"
   c.core.tearDown();
 });
 
-test("a wrong ACK in SYN-RECEIVED gets a RST and leaves the flow", () => {
+test("TCP-15: a wrong ACK in SYN-RECEIVED gets a RST and leaves the flow", () => {
   const c = makeClient(IMMEDIATE);
   c.syn();
   const [reset] = c.send({ ack: 77 });
@@ -171,7 +171,7 @@ test("a wrong ACK in SYN-RECEIVED gets a RST and leaves the flow", () => {
   c.core.tearDown();
 });
 
-test("only a SYN without FIN, RST and ACK makes a flow", () => {
+test("TCP-16 TCP-82: only a SYN without FIN, RST and ACK makes a flow", () => {
   for (let bits = 0; bits < 256; bits++) {
     const c = makeClient(IMMEDIATE);
     c.send({ flags: bits, ack: 1 });
@@ -181,14 +181,14 @@ test("only a SYN without FIN, RST and ACK makes a flow", () => {
   }
 });
 
-test("port 0 makes no flow", () => {
+test("TCP-18: port 0 makes no flow", () => {
   const c = makeClient(IMMEDIATE, { dport: 0 });
   assert.equal(c.syn(), []);
   assert.is(c.core.stat("DROP_TCP_PORT"), 1);
   c.core.tearDown();
 });
 
-test("the initial sequence number advances by 250 a millisecond", () => {
+test("TCP-19 MUST-8: the initial sequence number advances by 250 a millisecond", () => {
   const c = makeClient(IMMEDIATE);
   const first = c.syn()[0]!.seq;
   c.send({ flags: "R", seq: c.at(0) });
@@ -199,7 +199,7 @@ test("the initial sequence number advances by 250 a millisecond", () => {
   c.core.tearDown();
 });
 
-test("data and FIN on the ACK that completes the handshake are taken", () => {
+test("TCP-23: data and FIN on the ACK that completes the handshake are taken", () => {
   const c = makeClient(IMMEDIATE);
   c.syn();
   const [ack] = c.send({ flags: "FPA", payload: pattern(50) });
@@ -209,7 +209,7 @@ test("data and FIN on the ACK that completes the handshake are taken", () => {
   c.core.tearDown();
 });
 
-test("if the third packet is lost, data with its ACK establishes", () => {
+test("TCP-25: if the third packet is lost, data with its ACK establishes", () => {
   const c = makeClient(IMMEDIATE);
   c.syn();
   c.send({ flags: "PA", payload: pattern(5) });
@@ -217,7 +217,7 @@ test("if the third packet is lost, data with its ACK establishes", () => {
   c.core.tearDown();
 });
 
-test("while pending, all but SYN and RST is dropped silently", () => {
+test("TCP-24: while pending, all but SYN and RST is dropped silently", () => {
   const c = makeClient();
   c.syn();
   const seq = c.at(0);
@@ -228,7 +228,7 @@ test("while pending, all but SYN and RST is dropped silently", () => {
   c.core.tearDown();
 });
 
-test("a RST while pending calls the dial off, one far from the SYN does not", () => {
+test("TCP-76 TCP-101 FLOW-6: a RST while pending calls the dial off, one far from the SYN does not", () => {
   const c = makeClient();
   c.syn();
   assert.equal(c.send({ flags: "R", seq: c.at(1_000_000) }), []);
@@ -238,7 +238,7 @@ test("a RST while pending calls the dial off, one far from the SYN does not", ()
   c.core.tearDown();
 });
 
-test("reject answers with a RST, an ICMP error that quotes the SYN, or nothing", () => {
+test("FLOW-4 ICMP-8: reject answers with a RST, an ICMP error that quotes the SYN, or nothing", () => {
   const c = makeClient();
   c.syn();
   c.core.reject(c.handle, abi.REJECT_RST);
@@ -274,7 +274,7 @@ test("reject after the SYN-ACK is a RST", () => {
   c.core.tearDown();
 });
 
-test("the pending deadline ends in an ICMP error; repeated SYNs do not put it off", () => {
+test("FLOW-5 FLOW-6: the pending deadline ends in an ICMP error; repeated SYNs do not put it off", () => {
   const c = makeClient({ options: { pendingTimeout: 5000 } });
   c.syn();
   assert.equal(c.run(4 * SECOND), []);
@@ -288,7 +288,7 @@ test("the pending deadline ends in an ICMP error; repeated SYNs do not put it of
   c.core.tearDown();
 });
 
-test("over the bound of dials the oldest pending flow gives way without a packet", () => {
+test("DOS-1: over the bound of dials the oldest pending flow gives way without a packet", () => {
   const c = makeClient({ options: { dials: 2 } });
   c.syn();
   c.core.nowUs += 10;
@@ -303,7 +303,7 @@ test("over the bound of dials the oldest pending flow gives way without a packet
   c.core.tearDown();
 });
 
-test("when all records are in use a SYN is dropped", () => {
+test("MEM-3: when all records are in use a SYN is dropped", () => {
   const c = makeClient({ options: { flows: 2 } });
   for (const sport of [1, 2, 3]) new Client(c.core, { sport }).syn();
   assert.is(c.core.gauge("GAUGE_FLOWS"), 2);

@@ -13,7 +13,7 @@ function piece(c: Client, from: number, to: number): { seq: number; payload: Uin
   return { seq: c.at(from), payload: DATA.slice(from, to) };
 }
 
-test("a segment outside of the window is dropped and answered by an ACK", () => {
+test("TCP-30: a segment outside of the window is dropped and answered by an ACK", () => {
   const c = connected();
   const [ack] = c.send({ seq: (c.at(0) + 2 ** 30) >>> 0, payload: pattern(10) });
   assert.equal([ack!.flags, ack!.ack], ["A", c.at(0)]);
@@ -22,7 +22,7 @@ test("a segment outside of the window is dropped and answered by an ACK", () => 
   c.core.tearDown();
 });
 
-test("a super-packet is one segment with one ACK, and its slot is kept", () => {
+test("TUN-5: a super-packet is one segment with one ACK, and its slot is kept", () => {
   const c = connected({ vnetBytes: 10 });
   const out = c.sendSuper(DATA.slice(0, 60_000), 1448);
   assert.equal(
@@ -34,7 +34,7 @@ test("a super-packet is one segment with one ACK, and its slot is kept", () => {
   c.core.tearDown();
 });
 
-test("shuffled segments are each acknowledged at once, the last one acknowledges all", () => {
+test("TCP-32 TCP-40: shuffled segments are each acknowledged at once, the last one acknowledges all", () => {
   const c = connected();
   for (const i of [3, 1, 4, 2]) {
     const [ack, ...more] = c.send(piece(c, i * 1000, i * 1000 + 1000));
@@ -45,7 +45,7 @@ test("shuffled segments are each acknowledged at once, the last one acknowledges
   c.core.tearDown();
 });
 
-test("of two copies of a byte that arrived early the first one stays", () => {
+test("TCP-33: of two copies of a byte that arrived early the first one stays", () => {
   const c = connected();
   c.send(piece(c, 100, 200));
   c.send({ seq: c.at(50), payload: new Uint8Array(300).fill(255) });
@@ -56,7 +56,7 @@ test("of two copies of a byte that arrived early the first one stays", () => {
   c.core.tearDown();
 });
 
-test("SACK blocks: the newest range first, exact edges, at most four", () => {
+test("TCP-36: SACK blocks: the newest range first, exact edges, at most four", () => {
   const c = connected();
   const at = (from: number, to: number): [number, number] => [c.at(from), c.at(to)];
   c.send(piece(c, 1000, 1100));
@@ -72,7 +72,7 @@ test("SACK blocks: the newest range first, exact edges, at most four", () => {
   c.core.tearDown();
 });
 
-test("with timestamps at most three SACK blocks, without SACK none", () => {
+test("TCP-36 TCP-7: with timestamps at most three SACK blocks, without SACK none", () => {
   const c = connected({}, { options: { mss: 1460, sackOk: true, ts: [1, 0] } });
   let sack = 0;
   for (const i of [2, 4, 6, 8, 10]) {
@@ -85,7 +85,7 @@ test("with timestamps at most three SACK blocks, without SACK none", () => {
   plain.core.tearDown();
 });
 
-test("a wholly old segment is reported by a D-SACK, also above a hole", () => {
+test("TCP-34 TCP-40: a wholly old segment is reported by a D-SACK, also above a hole", () => {
   const c = connected();
   c.send(piece(c, 0, 100));
   assert.equal(c.send(piece(c, 20, 60))[0]!.sack, [[c.at(20), c.at(60)]]);
@@ -112,7 +112,7 @@ test("TCP-34 RFC 2883 §4: each of some duplicates in one batch is told, by four
   c.core.tearDown();
 });
 
-test("a hundred ranges: bounded, what was SACKed is kept, in-order data is taken", () => {
+test("TCP-37 TCP-38: a hundred ranges: bounded, what was SACKed is kept, in-order data is taken", () => {
   const c = connected();
   let highest = 0;
   for (let i = 1; i <= 100; i++) {
@@ -127,7 +127,7 @@ test("a hundred ranges: bounded, what was SACKed is kept, in-order data is taken
   c.core.tearDown();
 });
 
-test("a segment that overlaps on the left, or on the right, is trimmed", () => {
+test("TCP-35: a segment that overlaps on the left, or on the right, is trimmed", () => {
   const c = connected({ options: { recvBuffer: 4096, recvBufferMax: 4096 } });
   c.send(piece(c, 0, 100));
   c.send(piece(c, 50, 200));
@@ -137,7 +137,7 @@ test("a segment that overlaps on the left, or on the right, is trimmed", () => {
   c.core.tearDown();
 });
 
-test("one small segment is acknowledged after 40 ms, two full ones at once", () => {
+test("TCP-39 MUST-40: one small segment is acknowledged after 40 ms, two full ones at once", () => {
   const c = connected();
   assert.equal(c.send(piece(c, 0, 100)), []);
   assert.equal(c.run(39 * MS), []);
@@ -146,7 +146,7 @@ test("one small segment is acknowledged after 40 ms, two full ones at once", () 
   c.core.tearDown();
 });
 
-test("a batch makes one ACK, and none if data carries it", () => {
+test("TCP-41 MUST-58 MUST-59: a batch makes one ACK, and none if data carries it", () => {
   const c = connected();
   const batch = Array.from({ length: 10 }, (_, i) => piece(c, i * 1000, i * 1000 + 1000));
   assert.is(c.send(...batch).length, 1);
@@ -157,7 +157,7 @@ test("a batch makes one ACK, and none if data carries it", () => {
   c.core.tearDown();
 });
 
-test("the window shuts when nothing is consumed, and opens with consumption, never leftwards", () => {
+test("TCP-42 TCP-43 TCP-44 TCP-45 MUST-39: the window shuts when nothing is consumed, and opens with consumption, never leftwards", () => {
   const c = connected({ options: { recvBuffer: 60_000, recvBufferMax: 60_000 } });
   let edge = 0;
   let sent = 0;
@@ -180,7 +180,7 @@ test("the window shuts when nothing is consumed, and opens with consumption, nev
   c.core.tearDown();
 });
 
-test("the window grows with consumption up to its maximum", () => {
+test("TCP-46: the window grows with consumption up to its maximum", () => {
   const c = connected({ vnetBytes: 10, options: { recvBuffer: 65536, recvBufferMax: 1024 ** 2 } });
   let sent = 0;
   let widest = 0;
@@ -210,7 +210,7 @@ test("without autotuning the window keeps its size", () => {
   c.core.tearDown();
 });
 
-test("a FIN takes effect when all before it has arrived; data behind it is ignored", () => {
+test("TCP-48: a FIN takes effect when all before it has arrived; data behind it is ignored", () => {
   const c = connected();
   c.send({ ...piece(c, 100, 200), flags: "FA" });
   assert.is(c.bits() & abi.EV_FIN, 0);
@@ -222,7 +222,7 @@ test("a FIN takes effect when all before it has arrived; data behind it is ignor
   c.core.tearDown();
 });
 
-test("segments without ACK are dropped, urgent data is ordinary", () => {
+test("TCP-49 TCP-47: segments without ACK are dropped, urgent data is ordinary", () => {
   const c = connected();
   c.send({ ...piece(c, 0, 10), flags: "" }, { ...piece(c, 0, 10), flags: "F" });
   c.send({ ...piece(c, 0, 10), flags: "PAU", urgent: 9999 });
@@ -231,7 +231,7 @@ test("segments without ACK are dropped, urgent data is ordinary", () => {
   c.core.tearDown();
 });
 
-test("a keepalive probe is answered at once", () => {
+test("TCP-111 TCP-40: a keepalive probe is answered at once", () => {
   const c = connected();
   const before = c.at(-1);
   assert.equal(
@@ -242,7 +242,7 @@ test("a keepalive probe is answered at once", () => {
   c.core.tearDown();
 });
 
-test("a wrong checksum has no effect", () => {
+test("TCP-81 TUN-4 MUST-3: a wrong checksum has no effect", () => {
   const c = connected();
   assert.equal(c.send({ ...piece(c, 0, 10), checksum: "bad" }), []);
   assert.equal(c.send({ seq: c.at(0), flags: "R", checksum: "bad" }), []);
@@ -251,7 +251,7 @@ test("a wrong checksum has no effect", () => {
   c.core.tearDown();
 });
 
-test("a hundred thousand segments of one byte cost bytes, not packets", () => {
+test("DOS-9: a hundred thousand segments of one byte cost bytes, not packets", () => {
   const c = connected({ options: { recvBuffer: 262_144, recvBufferMax: 262_144 } });
   for (let i = 0; i < 100_000; i += 16) {
     c.send(...Array.from({ length: 16 }, (_, k) => piece(c, i + k, i + k + 1)));
@@ -261,7 +261,7 @@ test("a hundred thousand segments of one byte cost bytes, not packets", () => {
   c.core.tearDown();
 });
 
-test("when no memory is left data is dropped, and taken when it comes again", () => {
+test("TCP-45 DOS-12 MEM-3: when no memory is left data is dropped, and taken when it comes again", () => {
   const c = connected({ options: { bufferCap: 524_288, connect: abi.CONNECT_IMMEDIATE } });
   const others = [1, 2, 3, 4].map((sport) => new Client(c.core, { sport }).connect());
   for (const other of others) {
@@ -281,7 +281,7 @@ test("when no memory is left data is dropped, and taken when it comes again", ()
   c.core.tearDown();
 });
 
-test("PAWS: an old timestamp is not delivered and answered, a RST is exempt", () => {
+test("TCP-77: PAWS: an old timestamp is not delivered and answered, a RST is exempt", () => {
   const c = connected({}, { options: { mss: 1460, ts: [1000, 0] } });
   c.send({ ...piece(c, 0, 10), options: { ts: [2000, 0] } });
   const [ack] = c.send({ ...piece(c, 10, 20), options: { ts: [1500, 0] } });
@@ -294,7 +294,7 @@ test("PAWS: an old timestamp is not delivered and answered, a RST is exempt", ()
   c.core.tearDown();
 });
 
-test("TSecr is the earliest unacknowledged segment's timestamp", () => {
+test("TCP-78: TSecr is the earliest unacknowledged segment's timestamp", () => {
   const c = connected({}, { options: { mss: 1460, ts: [1000, 0] } });
   c.send({ ...piece(c, 0, 10), options: { ts: [2000, 0] } });
   c.send({ ...piece(c, 10, 20), options: { ts: [3000, 0] } });

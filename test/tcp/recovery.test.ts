@@ -73,7 +73,7 @@ test("TCP-56 RFC 8985 §6.2: what is overtaken for longer is lost and repeated o
   c.core.tearDown();
 });
 
-test("RFC 8985 §6.2: a repeat that is lost, too, is found by what was sent after it", () => {
+test("TCP-56 RFC 8985 §6.2: a repeat that is lost, too, is found by what was sent after it", () => {
   const c = slowLink();
   write(c, 100_000);
   c.run(RTT);
@@ -89,7 +89,7 @@ test("RFC 8985 §6.2: a repeat that is lost, too, is found by what was sent afte
   c.core.tearDown();
 });
 
-test("RFC 8985 §6.2: reordering that was seen, and D-SACKs, make the window larger", () => {
+test("TCP-59 RFC 8985 §6.2: reordering that was seen, and D-SACKs, make the window larger", () => {
   const c = slowLink();
   write(c, 400_000);
   c.run(RTT);
@@ -118,7 +118,7 @@ test("TCP-57 RFC 8985 §7.2: the tail is probed after two round trips", () => {
   c.core.tearDown();
 });
 
-test("RFC 8985 §7.3: the probe is new data, if there is any and the window has room", () => {
+test("TCP-57 RFC 8985 §7.3: the probe is new data, if there is any and the window has room", () => {
   const c = slowLink();
   write(c, 30 * MSS);
   assert.equal(segments(c, c.run(2 * RTT)), [10]);
@@ -147,7 +147,7 @@ test("RFC 8985 §7.4: a probe that repaired the loss of the tail reduces the win
   assert.is(afterProbe({}), 0, "nine segments are in flight, six are allowed");
 });
 
-test("RFC 8985 §7.4: a D-SACK for the probe says that nothing was lost", () => {
+test("TCP-57 RFC 8985 §7.4: a D-SACK for the probe says that nothing was lost", () => {
   assert.ok(afterProbe(undefined) >= 1);
 });
 

@@ -7,7 +7,7 @@ import { Client, connected, makeClient, SECOND } from "./client.ts";
 
 const test = suite("tcp/reset");
 
-test("a RST at RCV.NXT ends the flow without an answer", () => {
+test("TCP-70: a RST at RCV.NXT ends the flow without an answer", () => {
   const c = connected();
   c.send({ payload: pattern(10) });
   assert.equal(c.send({ flags: "R", seq: c.at(10), ack: 0 }), []);
@@ -16,7 +16,7 @@ test("a RST at RCV.NXT ends the flow without an answer", () => {
   c.core.tearDown();
 });
 
-test("a RST elsewhere in the window gets a challenge ACK, outside of it silence", () => {
+test("TCP-71 TCP-72: a RST elsewhere in the window gets a challenge ACK, outside of it silence", () => {
   const c = connected();
   const [challenge] = c.send({ flags: "R", seq: c.at(100) });
   assert.equal([challenge!.flags, challenge!.seq, challenge!.ack], ["A", c.theirs(0), c.at(0)]);
@@ -26,7 +26,7 @@ test("a RST elsewhere in the window gets a challenge ACK, outside of it silence"
   c.core.tearDown();
 });
 
-test("a SYN in a synchronised state gets a challenge ACK, whatever its number", () => {
+test("TCP-73: a SYN in a synchronised state gets a challenge ACK, whatever its number", () => {
   const c = connected();
   for (const seq of [c.at(0), c.at(50), c.at(1 << 30), c.iss]) {
     const [challenge] = c.send({ flags: "S", seq, ack: 0 });
@@ -35,7 +35,7 @@ test("a SYN in a synchronised state gets a challenge ACK, whatever its number", 
   c.core.tearDown();
 });
 
-test("a thousand RSTs in a second get at most ten ACKs, then there is a new share", () => {
+test("TCP-75: a thousand RSTs in a second get at most ten ACKs, then there is a new share", () => {
   const c = connected();
   let acks = 0;
   for (let i = 0; i < 1000; i++) acks += c.send({ flags: "R", seq: c.at(100 + i) }).length;
@@ -51,7 +51,7 @@ test("a thousand RSTs in a second get at most ten ACKs, then there is a new shar
   c.core.tearDown();
 });
 
-test("data with an ACK far below SND.UNA is not delivered", () => {
+test("TCP-74 TCP-63: data with an ACK far below SND.UNA is not delivered", () => {
   const c = connected();
   c.core.write(c.handle, pattern(100));
   c.flush();
@@ -62,7 +62,7 @@ test("data with an ACK far below SND.UNA is not delivered", () => {
   c.core.tearDown();
 });
 
-test("segments without flow: RST at their ACK; no ACK or a RST, silence", () => {
+test("TCP-17 TCP-22: segments without flow: RST at their ACK; no ACK or a RST, silence", () => {
   const c = makeClient();
   for (const flags of ["A", "PA", "FA", "SA", "FSPAU"]) {
     const [reset, ...more] = c.send({ flags, ack: 4711, payload: pattern(3) });
@@ -74,7 +74,7 @@ test("segments without flow: RST at their ACK; no ACK or a RST, silence", () => 
   c.core.tearDown();
 });
 
-test("stray segments get no more RSTs than the rate allows, per family", () => {
+test("DOS-5: stray segments get no more RSTs than the rate allows, per family", () => {
   const c = makeClient({ options: { rstRate: 1000, rstBurst: 200 } });
   let resets = 0;
   for (let i = 0; i < 2000; i++) resets += c.send({ ack: i }).length;
@@ -87,7 +87,7 @@ test("stray segments get no more RSTs than the rate allows, per family", () => {
   c.core.tearDown();
 });
 
-test("all flags on an established flow: it lives, unless it is an exact RST or a FIN", () => {
+test("TCP-82: all flags on an established flow: it lives, unless it is an exact RST or a FIN", () => {
   for (let bits = 0; bits < 256; bits++) {
     if ((bits & 4) !== 0 || (bits & 0x13) === 0x11) continue;
     const c = connected();
@@ -99,7 +99,7 @@ test("all flags on an established flow: it lives, unless it is an exact RST or a
   }
 });
 
-test("a timestamp that is missing, or was not agreed on, does not matter", () => {
+test("TCP-80 TCP-8: a timestamp that is missing, or was not agreed on, does not matter", () => {
   const agreed = connected({}, { options: { mss: 1460, ts: [5, 0] } });
   agreed.send({ payload: pattern(10) });
   assert.is(agreed.core.read(agreed.handle).length, 10);
@@ -110,7 +110,7 @@ test("a timestamp that is missing, or was not agreed on, does not matter", () =>
   plain.core.tearDown();
 });
 
-test("headers that do not fit their segment are dropped", () => {
+test("TCP-10: headers that do not fit their segment are dropped", () => {
   const c = connected();
   for (const dataOffset of [0, 4, 6, 15]) {
     assert.equal(c.send({ payload: pattern(2), dataOffset }), []);
@@ -119,14 +119,14 @@ test("headers that do not fit their segment are dropped", () => {
   c.core.tearDown();
 });
 
-test("reserved bits are ignored", () => {
+test("TCP-83: reserved bits are ignored", () => {
   const c = connected();
   c.send({ payload: pattern(10), reserved: 7 });
   assert.is(c.core.read(c.handle).length, 10);
   c.core.tearDown();
 });
 
-test("abort sends a RST at SND.NXT, also while data is unacknowledged", () => {
+test("TCP-98 TCP-79 FLOW-12: abort sends a RST at SND.NXT, also while data is unacknowledged", () => {
   const c = connected();
   c.core.write(c.handle, pattern(500));
   c.flush();
@@ -139,7 +139,7 @@ test("abort sends a RST at SND.NXT, also while data is unacknowledged", () => {
   c.core.tearDown();
 });
 
-test("what is lent outlives an abort until the flow is released", () => {
+test("FLOW-11: what is lent outlives an abort until the flow is released", () => {
   const c = connected();
   c.send({ payload: pattern(1000) });
   const { exports: core } = c.core;
@@ -161,7 +161,7 @@ test("what is lent outlives an abort until the flow is released", () => {
   c.core.tearDown();
 });
 
-test("closeAll resets every flow, a pending one is refused", () => {
+test("FLOW-15: closeAll resets every flow, a pending one is refused", () => {
   const c = connected();
   const pending = new Client(c.core, { sport: 2 });
   pending.syn();

@@ -42,18 +42,22 @@ function bytesOf(packets: readonly TcpSeen[]): number {
   return packets.reduce((sum, { payload }) => sum + payload.length, 0);
 }
 
-forBuilds(test, "the segment that fills a hole brings its window, though it is older", (build) => {
-  const { core, first, send, write } = open(build);
-  assert.is(bytesOf(write(2000)), 2000);
-  send(100, { payload: pattern(100) });
-  const ack = seqAdd(first, 2000);
-  send(0, { payload: pattern(100), ack, window: 300 });
-  // Less than a segment may also be held back (RFC 9293 §3.8.6.2.1).
-  assert.ok(bytesOf(write(1000)) <= 300);
-  core.tearDown();
-});
+forBuilds(
+  test,
+  "TCP-66: the segment that fills a hole brings its window, though it is older",
+  (build) => {
+    const { core, first, send, write } = open(build);
+    assert.is(bytesOf(write(2000)), 2000);
+    send(100, { payload: pattern(100) });
+    const ack = seqAdd(first, 2000);
+    send(0, { payload: pattern(100), ack, window: 300 });
+    // Less than a segment may also be held back (RFC 9293 §3.8.6.2.1).
+    assert.ok(bytesOf(write(1000)) <= 300);
+    core.tearDown();
+  },
+);
 
-forBuilds(test, "an old segment without news does not change the window", (build) => {
+forBuilds(test, "TCP-66: an old segment without news does not change the window", (build) => {
   const { core, send, write } = open(build);
   send(0, { payload: pattern(100), window: 4000 });
   send(0, { window: 10 });

@@ -30,14 +30,14 @@ function write(c: Client, bytes: number): TcpSeen[] {
   return c.flush();
 }
 
-test("the first flight is ten segments; it doubles with each ACK of all", () => {
+test("TCP-60 MUST-19: the first flight is ten segments; it doubles with each ACK of all", () => {
   const c = connected();
   assert.equal(total(write(c, 100_000)), 10 * MSS);
   assert.is(total(c.send({ ack: c.theirs(10 * MSS) })), 20 * MSS);
   c.core.tearDown();
 });
 
-test("no more than the client's window is in flight, a shrunk one is survived", () => {
+test("TCP-50 MUST-34 MUST-38: no more than the offered window is in flight, a shrunk one is survived", () => {
   const c = connected({}, { options: { mss: 1460 }, window: 1000 });
   assert.is(total(write(c, 5000)), 1000);
   assert.is(total(c.send({ ack: c.theirs(1000), window: 3000 })), 2 * MSS, "whole segments");
@@ -47,7 +47,7 @@ test("no more than the client's window is in flight, a shrunk one is survived", 
   c.core.tearDown();
 });
 
-test("super-packets: gso_size is the segment's payload, 64 KiB at most, PSH at the end", () => {
+test("TUN-8 TUN-10 TUN-11 TUN-13 TUN-17 TCP-65: super-packets have segments that fit, 64 KiB at most, PSH at the end", () => {
   const c = connected(OFFLOADED, { options: { ...SYN_OPTIONS, ts: [7, 0] } });
   const opts = { options: { ts: [8, 0] as const }, window: 65_535 };
   let acked = 0;
@@ -68,7 +68,7 @@ test("super-packets: gso_size is the segment's payload, 64 KiB at most, PSH at t
   c.core.tearDown();
 });
 
-test("without offloads all packets fit the MTU and the bytes are the same", () => {
+test("TUN-14 TUN-1: without offloads all packets fit the MTU and the bytes are the same", () => {
   const c = connected({ vnetBytes: 10, options: { sendBuffer: 1024 ** 2 } });
   const parts: Uint8Array[] = [];
   let acked = 0;
@@ -83,14 +83,14 @@ test("without offloads all packets fit the MTU and the bytes are the same", () =
   c.core.tearDown();
 });
 
-test("one byte goes out at once, whatever is in flight", () => {
+test("TCP-53 MUST-17 MUST-60: one byte goes out at once, whatever is in flight", () => {
   const c = connected();
   assert.equal(ranges(c, write(c, 1)), [[0, 1]]);
   assert.equal(ranges(c, write(c, 1)), [[1, 1]]);
   c.core.tearDown();
 });
 
-test("an unacknowledged segment is repeated at RTO, 2 RTO, 4 RTO, from SND.UNA", () => {
+test("TCP-54 TCP-64 MUST-19: an unacknowledged segment is repeated at RTO, 2 RTO, 4 RTO, from SND.UNA", () => {
   const c = connected({}, { options: PLAIN_SYN });
   c.core.nowUs += 10;
   const start = c.core.nowUs;
@@ -107,7 +107,7 @@ test("an unacknowledged segment is repeated at RTO, 2 RTO, 4 RTO, from SND.UNA",
   c.core.tearDown();
 });
 
-test("a late poll counts as one timeout", () => {
+test("DET-4: a late poll counts as one timeout", () => {
   const c = connected({}, { options: PLAIN_SYN });
   write(c, 100);
   c.core.poll(c.core.nowUs + 10 * SECOND);
@@ -117,7 +117,7 @@ test("a late poll counts as one timeout", () => {
   c.core.tearDown();
 });
 
-test("a client that never acknowledges: RST after 15 tries and more than 100 s", () => {
+test("TCP-61 MUST-20 MUST-12: a client that never acknowledges: RST after 15 tries and more than 100 s", () => {
   const c = connected({}, { options: PLAIN_SYN });
   const start = c.core.nowUs;
   write(c, 100);
@@ -135,7 +135,7 @@ test("a client that never acknowledges: RST after 15 tries and more than 100 s",
   c.core.tearDown();
 });
 
-test("after a timeout the congestion window is one segment and all is sent again", () => {
+test("TCP-55 MUST-19: after a timeout the congestion window is one segment and all is sent again", () => {
   const c = connected({}, { options: PLAIN_SYN });
   write(c, 10 * MSS);
   assert.equal(ranges(c, c.run(200 * MS)), [[0, MSS]]);
@@ -146,7 +146,7 @@ test("after a timeout the congestion window is one segment and all is sent again
   c.core.tearDown();
 });
 
-test("with SACK several holes are each repaired once, without a timeout", () => {
+test("TCP-56: with SACK several holes are each repaired once, without a timeout", () => {
   const c = connected();
   write(c, 10 * MSS);
   /** An ACK before segment `ack`, with SACK blocks of segments. */
@@ -169,7 +169,7 @@ test("with SACK several holes are each repaired once, without a timeout", () => 
   c.core.tearDown();
 });
 
-test("without SACK three duplicate ACKs bring one segment, a partial ACK the next (RFC 6582)", () => {
+test("TCP-58: without SACK three duplicate ACKs bring one segment, a partial ACK the next (RFC 6582)", () => {
   const c = connected({}, { options: PLAIN_SYN });
   write(c, 10 * MSS);
   assert.equal(c.send({ ack: c.theirs(0) }), []);
@@ -181,7 +181,7 @@ test("without SACK three duplicate ACKs bring one segment, a partial ACK the nex
   c.core.tearDown();
 });
 
-test("the loss of a whole super-packet is repaired with super-packets", () => {
+test("PERF-5: the loss of a whole super-packet is repaired with super-packets", () => {
   const c = connected(OFFLOADED);
   let acked = 0;
   let out = write(c, 200_000);
@@ -194,7 +194,7 @@ test("the loss of a whole super-packet is repaired with super-packets", () => {
   c.core.tearDown();
 });
 
-test("a lost tail is probed after two round trips, not after the timeout", () => {
+test("TCP-57: a lost tail is probed after two round trips, not after the timeout", () => {
   const c = connected();
   write(c, 5 * MSS);
   const out = c.run(20 * MS);
@@ -207,7 +207,7 @@ test("a lost tail is probed after two round trips, not after the timeout", () =>
   c.core.tearDown();
 });
 
-test("absurd SACK blocks are ignored, reneging is survived", () => {
+test("TCP-62: absurd SACK blocks are ignored, reneging is survived", () => {
   const c = connected();
   write(c, 4 * MSS);
   const at = (i: number): number => c.theirs(i * MSS);
@@ -229,7 +229,7 @@ test("absurd SACK blocks are ignored, reneging is survived", () => {
   c.core.tearDown();
 });
 
-test("a shut window is probed by one byte, at doubling intervals up to 60 s, for ever", () => {
+test("TCP-51 MUST-35 MUST-36 MUST-37: a shut window is probed by one byte, at doubling intervals up to 60 s, for ever", () => {
   const c = connected();
   c.send({ window: 0 });
   const start = c.core.nowUs;
@@ -250,7 +250,7 @@ test("a shut window is probed by one byte, at doubling intervals up to 60 s, for
   c.core.tearDown();
 });
 
-test("when memory is short, the flows whose window is shut for long are reset, not others", () => {
+test("DOS-11: when memory is short, the flows whose window is shut for long are reset, not others", () => {
   const bufferCap = 524_288;
   const options = { bufferCap, sendBuffer: 262_144, sendBufferMax: 262_144, connect: 1 };
   const c = connected({ options });
@@ -276,7 +276,7 @@ test("when memory is short, the flows whose window is shut for long are reset, n
   c.core.tearDown();
 });
 
-test("probes that nobody answers end the flow", () => {
+test("TCP-51: probes that nobody answers end the flow", () => {
   const c = connected();
   c.send({ window: 0 });
   write(c, 10);
@@ -285,7 +285,7 @@ test("probes that nobody answers end the flow", () => {
   c.core.tearDown();
 });
 
-test("a window update is acted upon at once; one from an old segment is ignored", () => {
+test("TCP-52 TCP-66: a window update is acted upon at once; one from an old segment is ignored", () => {
   const c = connected({}, { options: { mss: 1460 }, window: 1000 });
   write(c, 3000);
   c.send({ seq: c.at(0), payload: pattern(10), ack: c.theirs(1000), window: 0 });
@@ -295,7 +295,7 @@ test("a window update is acted upon at once; one from an old segment is ignored"
   c.core.tearDown();
 });
 
-test("an ACK of what was never sent is dropped and answered", () => {
+test("TCP-63: an ACK of what was never sent is dropped and answered", () => {
   const c = connected();
   write(c, 100);
   const [ack] = c.send({ ack: c.theirs(5000), payload: pattern(10) });
@@ -305,7 +305,7 @@ test("an ACK of what was never sent is dropped and answered", () => {
   c.core.tearDown();
 });
 
-test("dividing ACKs and making duplicates up gains nothing", () => {
+test("TCP-68: dividing ACKs and making duplicates up gains nothing", () => {
   const c = connected({}, { options: PLAIN_SYN });
   write(c, 100_000);
   let sent = 10 * MSS;
@@ -317,7 +317,7 @@ test("dividing ACKs and making duplicates up gains nothing", () => {
   c.core.tearDown();
 });
 
-test("the send buffer is bounded; EV_WRITABLE follows when half is free", () => {
+test("FLOW-8: the send buffer is bounded; EV_WRITABLE follows when half is free", () => {
   const c = connected({ options: { sendBuffer: 16_384, sendBufferMax: 16_384 } });
   c.bits();
   assert.is(c.core.write(c.handle, DATA), 16_384);
@@ -345,7 +345,7 @@ test("space that is lent stays the host's while all before it is acknowledged", 
   c.core.tearDown();
 });
 
-test("a spurious timeout is undone when timestamps show it", () => {
+test("TCP-59: a spurious timeout is undone when timestamps show it", () => {
   const c = connected({}, { options: { ...SYN_OPTIONS, sackOk: false, ts: [1, 0] } });
   const out = write(c, 20_000);
   const sentTs = out[0]!.ts![0];
@@ -356,7 +356,7 @@ test("a spurious timeout is undone when timestamps show it", () => {
   c.core.tearDown();
 });
 
-test("an ICMP report of a smaller path makes segments smaller", () => {
+test("ICMP-9 MUST-54: an ICMP report of a smaller path makes segments smaller", () => {
   const c = connected();
   const [first] = write(c, 3000);
   const quote = first!.bytes.slice(0, 28);

@@ -17,33 +17,37 @@ function codesOf(events: readonly CoreEvent[], flag: number): number[] {
   return events.filter((event) => (event.flags & flag) !== 0).map((event) => event.code);
 }
 
-forBuilds(test, "carries datagrams of all small sizes both ways, empty ones too", (build) => {
-  const core = new CoreHarness({ build });
-  for (const { src, dst } of FAMILIES) {
-    for (const size of [0, 1, 8, 1400, 1452]) {
-      const payload = pattern(size);
-      const [record] = core.send(udpPacket({ src, dst, sport: 5000, dport: 7, payload }));
-      assert.ok(record);
-      assert.equal([record.kind, record.far, record.port], [abi.DGRAM_UDP, dst, 7]);
-      assert.equal(Buffer.from(record.payload), Buffer.from(payload));
-      assert.is(core.stage({ ...record }), 1);
-      const [out, ...more] = core.flush();
-      assert.is(more.length, 0);
-      const seen = expectUdp(out!, core.framing);
-      assert.equal([seen.src, seen.sport, seen.dst, seen.dport], [dst, 7, src, 5000]);
-      assert.equal(Buffer.from(seen.payload), Buffer.from(payload));
+forBuilds(
+  test,
+  "UDP-5 UDP-8 UDP-13: carries datagrams of all small sizes both ways, empty ones too",
+  (build) => {
+    const core = new CoreHarness({ build });
+    for (const { src, dst } of FAMILIES) {
+      for (const size of [0, 1, 8, 1400, 1452]) {
+        const payload = pattern(size);
+        const [record] = core.send(udpPacket({ src, dst, sport: 5000, dport: 7, payload }));
+        assert.ok(record);
+        assert.equal([record.kind, record.far, record.port], [abi.DGRAM_UDP, dst, 7]);
+        assert.equal(Buffer.from(record.payload), Buffer.from(payload));
+        assert.is(core.stage({ ...record }), 1);
+        const [out, ...more] = core.flush();
+        assert.is(more.length, 0);
+        const seen = expectUdp(out!, core.framing);
+        assert.equal([seen.src, seen.sport, seen.dst, seen.dport], [dst, 7, src, 5000]);
+        assert.equal(Buffer.from(seen.payload), Buffer.from(payload));
+      }
     }
-  }
-  const events = core.events();
-  assert.equal(
-    events.map((event) => event.flags),
-    [abi.EV_MAPPING_OPEN, abi.EV_MAPPING_OPEN],
-  );
-  assert.equal(core.record(events[0]!.ptr).remote, CLIENT_4);
-  core.tearDown();
-});
+    const events = core.events();
+    assert.equal(
+      events.map((event) => event.flags),
+      [abi.EV_MAPPING_OPEN, abi.EV_MAPPING_OPEN],
+    );
+    assert.equal(core.record(events[0]!.ptr).remote, CLIENT_4);
+    core.tearDown();
+  },
+);
 
-test("uses one mapping towards all destinations, and one for each client address and port", () => {
+test("UDP-6 UDP-16: uses one mapping towards all destinations, and one for each client address and port", () => {
   const core = new CoreHarness();
   const records = core.send(
     udpPacket({ sport: 1, dst: "192.0.2.201", dport: 5 }),
@@ -58,7 +62,7 @@ test("uses one mapping towards all destinations, and one for each client address
   core.tearDown();
 });
 
-test("delivers from an address that the client never wrote to, unless the filter is on", () => {
+test("UDP-7: delivers from an address that the client never wrote to, unless the filter is on", () => {
   for (const flags of [0, abi.FLAG_UDP_ADDRESS_FILTER]) {
     const core = new CoreHarness({ flags });
     const [record] = core.send(udpPacket({ dport: 9 }));
@@ -85,7 +89,7 @@ test("the filter forgets the address not written to for longest beyond 64", () =
   core.tearDown();
 });
 
-test("ends idle mappings at their time: both ways, one way, DNS answered and not", () => {
+test("UDP-9: ends idle mappings at their time: both ways, one way, DNS answered and not", () => {
   const cases = [
     { dport: 9, answered: true, seconds: 300 },
     { dport: 9, answered: false, seconds: 120 },
@@ -108,7 +112,7 @@ test("ends idle mappings at their time: both ways, one way, DNS answered and not
   }
 });
 
-test("an explicit time wins over all, however short", () => {
+test("UDP-9: an explicit time wins over all, however short", () => {
   const core = new CoreHarness({ options: { udpTimeout: 700 } });
   const [record] = core.send(udpPacket({ dport: 9 }));
   core.stage({ ...record });
@@ -119,7 +123,7 @@ test("an explicit time wins over all, however short", () => {
   core.tearDown();
 });
 
-test("traffic refreshes a mapping: outbound always, inbound unless switched off", () => {
+test("UDP-10: traffic refreshes a mapping: outbound always, inbound unless switched off", () => {
   for (const flags of [0, abi.FLAG_UDP_NO_INBOUND_REFRESH]) {
     const core = new CoreHarness({ flags, options: { udpTimeout: 1000 } });
     const [record] = core.send(udpPacket({ dport: 9 }));
@@ -136,7 +140,7 @@ test("traffic refreshes a mapping: outbound always, inbound unless switched off"
   }
 });
 
-test("the least recently used mapping gives way, of the client first", () => {
+test("UDP-11: the least recently used mapping gives way, of the client first", () => {
   const core = new CoreHarness({ options: { udpMappings: 16, udpMappingsPerClient: 4 } });
   const open = (client: number, sport: number): number =>
     core.send(udpPacket({ src: `192.0.2.${client}`, sport }))[0]!.handle;
@@ -164,7 +168,7 @@ test("the least recently used mapping gives way, of the client first", () => {
   core.tearDown();
 });
 
-test("a flood of sources keeps the bound, and a fresh echo works after it", () => {
+test("UDP-11: a flood of sources keeps the bound, and a fresh echo works after it", () => {
   const core = new CoreHarness();
   for (let i = 0; i < 2000; i++) {
     core.send(udpPacket({ src: `198.51.${i >> 8}.${i & 255 || 1}`, sport: 1000 + i }));
@@ -189,7 +193,7 @@ test("a host that never releases loses new mappings, nothing else", () => {
   core.tearDown();
 });
 
-test("stale handles answer ERR_STALE, closed ones ERR_STATE, and never name another mapping", () => {
+test("FLOW-10: stale handles answer ERR_STALE, closed ones ERR_STATE, and never name another mapping", () => {
   const core = new CoreHarness();
   const [record] = core.send(udpPacket({}));
   const handle = record!.handle;
@@ -209,7 +213,7 @@ test("stale handles answer ERR_STALE, closed ones ERR_STATE, and never name anot
   core.tearDown();
 });
 
-test("drops what RFC 768 forbids, and accepts what it allows", () => {
+test("UDP-1 UDP-2 UDP-3 UDP-12: drops what RFC 768 forbids, and accepts what it allows", () => {
   const core = new CoreHarness();
   const dropped = (name: string, packet: Uint8Array): void => {
     const before = core.stat(name);

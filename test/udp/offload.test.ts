@@ -25,28 +25,32 @@ const FAMILIES = [
   { src: CLIENT_6, dst: SERVER_6, header: 40, most: 65527 },
 ] as const;
 
-forBuilds(test, "sends datagrams over the MTU as fragments, up to the largest", (build) => {
-  for (const mtu of [1280, 1500, 9000, 65535]) {
-    const core = new CoreHarness({ build, options: { mtu } });
-    for (const { src, dst, most } of FAMILIES) {
-      const [record] = core.send(udpPacket({ src, dst, dport: 9 }));
-      for (const size of [1232, 1233, 1453, 1473, 8000, most]) {
-        const payload = pattern(size, size);
-        core.stage({ ...record, payload });
-        const out = core.flush();
-        const whole = out.length === 1 ? out[0]! : joinFragments(out, core.framing);
-        const seen = expectUdp(whole, { mtu: 65_575 });
-        assert.is(Buffer.compare(seen.payload, payload), 0, `size ${size} at MTU ${mtu}`);
+forBuilds(
+  test,
+  "FRAG-12 UDP-13 TUN-16: sends datagrams over the MTU as fragments, up to the largest",
+  (build) => {
+    for (const mtu of [1280, 1500, 9000, 65535]) {
+      const core = new CoreHarness({ build, options: { mtu } });
+      for (const { src, dst, most } of FAMILIES) {
+        const [record] = core.send(udpPacket({ src, dst, dport: 9 }));
+        for (const size of [1232, 1233, 1453, 1473, 8000, most]) {
+          const payload = pattern(size, size);
+          core.stage({ ...record, payload });
+          const out = core.flush();
+          const whole = out.length === 1 ? out[0]! : joinFragments(out, core.framing);
+          const seen = expectUdp(whole, { mtu: 65_575 });
+          assert.is(Buffer.compare(seen.payload, payload), 0, `size ${size} at MTU ${mtu}`);
+        }
+        core.stage({ ...record, payload: pattern(most + 1) });
+        assert.equal(core.flush(), []);
       }
-      core.stage({ ...record, payload: pattern(most + 1) });
-      assert.equal(core.flush(), []);
+      assert.is(core.stat("DROP_TOO_BIG"), 2);
+      core.tearDown();
     }
-    assert.is(core.stat("DROP_TOO_BIG"), 2);
-    core.tearDown();
-  }
-});
+  },
+);
 
-test("takes the largest datagrams in one packet, and says how they came", () => {
+test("UDP-13: takes the largest datagrams in one packet, and says how they came", () => {
   const core = new CoreHarness({ options: { mtu: 65535 } });
   for (const { src, dst, most } of FAMILIES) {
     const payload = pattern(most);
@@ -58,7 +62,7 @@ test("takes the largest datagrams in one packet, and says how they came", () => 
   core.tearDown();
 });
 
-test("fragments of different datagrams carry different identifications", () => {
+test("IP-7: fragments of different datagrams carry different identifications", () => {
   const core = new CoreHarness();
   const [record] = core.send(udpPacket({ dport: 9 }));
   const ids = new Set<number>();
@@ -72,7 +76,7 @@ test("fragments of different datagrams carry different identifications", () => {
   core.tearDown();
 });
 
-test("hands a super-packet over as one record with its segment size", () => {
+test("TUN-6 UDP-18: hands a super-packet over as one record with its segment size", () => {
   const core = new CoreHarness({ vnetBytes: 10 });
   for (const { src, dst, header } of FAMILIES) {
     const payload = pattern(12_000);
@@ -92,7 +96,7 @@ test("hands a super-packet over as one record with its segment size", () => {
   core.tearDown();
 });
 
-test("splits staged super-datagrams, or lets the device do it", () => {
+test("UDP-18: splits staged super-datagrams, or lets the device do it", () => {
   for (const offloads of [0, abi.OFFLOAD_USO | abi.OFFLOAD_CSUM]) {
     const core = new CoreHarness({ vnetBytes: 12, offloads });
     for (const { src, dst } of FAMILIES) {
@@ -137,7 +141,7 @@ test("stops when TX is full and goes on where it stopped", () => {
   core.tearDown();
 });
 
-test("a checksum of zero goes out as 0xffff", () => {
+test("UDP-4: a checksum of zero goes out as 0xffff", () => {
   const core = new CoreHarness();
   for (const { src, dst, header } of FAMILIES) {
     const [record] = core.send(udpPacket({ src, dst, dport: 9 }));
@@ -153,7 +157,7 @@ test("a checksum of zero goes out as 0xffff", () => {
   core.tearDown();
 });
 
-test("an error from upstream reaches the client, quoting its datagram", () => {
+test("ICMP-7 UDP-15 UDP-17 ICMP-5: an error from upstream reaches the client, quoting its datagram", () => {
   const core = new CoreHarness();
   const codes = [
     [abi.REJECT_PORT_UNREACHABLE, [3, 3], [1, 4]],
@@ -189,7 +193,7 @@ test("an error from upstream reaches the client, quoting its datagram", () => {
   core.tearDown();
 });
 
-test("too big is told only to who set DF", () => {
+test("ICMP-10: too big is told only to who set DF", () => {
   const core = new CoreHarness();
   const [record] = core.send(udpPacket({ fragment: 0 }));
   core.stage({ ...record, kind: abi.DGRAM_ERROR, gso: abi.REJECT_TOO_BIG, payload: pattern(1300) });
