@@ -57,6 +57,8 @@ export interface RegistryOptions {
 /** What has a life of its own. */
 interface Living {
   start?(): Promise<void>;
+  /** Reads its files and URLs again; what cannot be read stays as it was, and is said. */
+  reload?(): Promise<boolean>;
   close(): void;
 }
 
@@ -207,6 +209,11 @@ export class Registry {
     const idle = this.#idle;
     this.#idle = [];
     await Promise.all(idle.map(async (living) => living.start?.()));
+  }
+
+  /** Reads all lists again, for services that live on. */
+  async reload(): Promise<void> {
+    await Promise.all(this.#made.map(async (living) => living.reload?.()));
   }
 
   /** Where a service logs: its named loggers, else the program's. */

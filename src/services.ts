@@ -1,6 +1,7 @@
 /**
  * The services that run, and how one configuration follows another. A service whose configuration,
- * with everything it refers to, stays the same is left alone and its flows live on. The others end
+ * with everything it refers to, stays the same is left alone and its flows live on; the files and
+ * URLs of its lists are read again. The others end
  * before their successors start, since those want the same addresses and devices; where one of
  * these fails, what ran before is started again.
  */
@@ -118,6 +119,7 @@ export class Services {
         fresh.push(await this.#start(service, fingerprint, registry));
       }
       this.#running = inOrder([...kept, ...fresh], config);
+      await Promise.all([...new Set(kept.map((old) => old.registry))].map((old) => old.reload()));
       for (const { life } of fresh) await life.up();
     } catch (error) {
       for (const failed of fresh) await this.#end(failed);
@@ -162,9 +164,14 @@ export class Services {
     });
     const life = new ServiceLife(service, started.info, registry.log(service));
     back.life = life;
-    const { info } = started;
-    const where = info.device ?? info.addresses.join(", ");
+    const where = placeOf(service, started.info);
     this.#note(events, `service ${service.name} is listening on ${where}`);
+    registry.log(service).info(`listening on ${where}`, {
+      kind: "service",
+      service: service.name,
+      listener: service.listener.type,
+      handler: service.handler.type,
+    });
     await life.begin();
     return { service, fingerprint, registry, stats, started, life, events, state: "ready" };
   }
@@ -199,6 +206,12 @@ export class Services {
     events.push({ timeMs: this.#options.now(), message });
     if (events.length > EVENTS_MAX) events.shift();
   }
+}
+
+/** ADDRESS/NETWORK as GOST writes it; of a device its name. */
+function placeOf({ listener }: ServiceConfig, { device, addresses }: ServiceInfo): string {
+  if (device !== undefined) return `${device}/${listener.type}`;
+  return `${addresses.join(", ")}/${listener.type === "udp" ? "udp" : "tcp"}`;
 }
 
 function inOrder(running: readonly Running[], config: Config): Running[] {

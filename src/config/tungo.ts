@@ -11,6 +11,7 @@ import { coreWords, coreWordsOfNets } from "./core-words.ts";
 import type { Places } from "./document.ts";
 import { MetadataReader } from "./metadata.ts";
 import type { Metadata, ServiceConfig } from "./model.ts";
+import { formatIp } from "./net.ts";
 import type { Cidr, IpAddress } from "./net.ts";
 import {
   DEVICE_KEYS,
@@ -57,6 +58,10 @@ export interface TungoOptions {
   readonly workers: number;
   /** File to write what passes the device to. */
   readonly pcap?: string;
+  /** UDP to these makes mappings; to other groups it is dropped. */
+  readonly multicastGroups: readonly IpAddress[];
+  /** Bytes that a UDP mapping may have waiting for its way out. */
+  readonly udpQueueBytes: number;
   /** Name of the chain; absent = direct. */
   readonly chain?: string;
   /** Configuration words of the core by CFG_… index; device offloads are the opener's to add. */
@@ -72,6 +77,11 @@ export interface TungoParse {
 const NAME_BYTES_MAX = 15;
 const DIAL_TIMEOUT_MS = 15_000;
 const HOUR_MS = 3_600_000;
+const UDP_QUEUE_BYTES = 262_144;
+/** The largest datagram fits in any case: none is ever cut. */
+const UDP_QUEUE_BYTES_MIN = 65_536;
+const UDP_QUEUE_BYTES_MAX = 64 * 1024 * 1024;
+const GROUPS_MAX = 256;
 
 /** Accepted for GOST's sake; a warning says so. */
 export const TUNGO_KEYS_WITHOUT_EFFECT = [
@@ -83,12 +93,6 @@ export const TUNGO_KEYS_WITHOUT_EFFECT = [
   "sniffing.websocket",
   "sniffing.websocket.sampleRate",
   "ipv6",
-  "udp.bufferSize",
-  "udpBufferSize",
-  "multicastGroups",
-  "tungo.multicastGroups",
-  "tcpModerateReceiveBuffer",
-  "tungo.tcpModerateReceiveBuffer",
   "peer",
   "tun.peer",
   "guid",
@@ -109,6 +113,12 @@ export const TUNGO_KEYS: readonly string[] = [
   "dialTimeout",
   "vnet",
   "dnsDomain",
+  "udp.bufferSize",
+  "udpBufferSize",
+  "multicastGroups",
+  "tungo.multicastGroups",
+  "tcpModerateReceiveBuffer",
+  "tungo.tcpModerateReceiveBuffer",
   "tunFd",
   "workers",
   "pcap",
@@ -139,6 +149,8 @@ export function tungoOptions(service: ServiceConfig, places?: Places): TungoPars
   const chain = service.handler.chain ?? service.listener.chain;
   words.set(abi.CFG_ECHO_MODE, echoWord(echo, chain !== undefined));
   coreWordsOfNets(words, nets);
+  const multicastGroups = readGroups(reader);
+  words.set(abi.CFG_FLAGS, flagsWord(reader, multicastGroups));
   warnRoutes(routes, warnings);
   warnWithoutEffect(reader, warnings);
   const tunFd = reader.int("tunFd", { min: 0, max: 1_048_576 });
@@ -164,6 +176,8 @@ export function tungoOptions(service: ServiceConfig, places?: Places): TungoPars
     ...(tunFd === undefined ? {} : { tunFd }),
     workers: readWorkers(reader),
     ...(pcap === undefined || pcap === "" ? {} : { pcap }),
+    multicastGroups,
+    udpQueueBytes: readQueueBytes(reader),
     ...(chain === undefined ? {} : { chain }),
     words,
   };
@@ -216,6 +230,33 @@ function readWorkers(reader: MetadataReader): number {
   throw reader.refuse("workers", workers, "is not possible yet; leave it out or use 1");
 }
 
+function readGroups(reader: MetadataReader): IpAddress[] {
+  const names = ["multicastGroups", "tungo.multicastGroups"] as const;
+  const groups = readAddresses(reader, [...names]);
+  for (const group of groups) {
+    const [first = 0] = group.bytes;
+    if (group.family === 4 ? (first & 0xf0) === 0xe0 : first === 0xff) continue;
+    throw reader.refuse("multicastGroups", formatIp(group), "is no multicast address");
+  }
+  if (groups.length > GROUPS_MAX) {
+    throw reader.refuse("multicastGroups", groups.length, `are more than ${GROUPS_MAX} groups`);
+  }
+  return groups;
+}
+
+/** Auto-tuning is on unless it is switched off (GOST: the other way round). */
+function flagsWord(reader: MetadataReader, groups: readonly IpAddress[]): number {
+  const names = ["tcpModerateReceiveBuffer", "tungo.tcpModerateReceiveBuffer"];
+  const isTuned = reader.bool(names) ?? true;
+  return (isTuned ? 0 : abi.FLAG_NO_AUTOTUNE) | (groups.length > 0 ? abi.FLAG_UDP_MULTICAST : 0);
+}
+
+function readQueueBytes(reader: MetadataReader): number {
+  const range = { max: UDP_QUEUE_BYTES_MAX };
+  const given = reader.int(["udp.bufferSize", "udpBufferSize"], range) ?? 0;
+  return given <= 0 ? UDP_QUEUE_BYTES : Math.max(given, UDP_QUEUE_BYTES_MIN);
+}
+
 /** Do the routes take everything of a family? Then its name servers are asked for everything. */
 function takesAll(routes: readonly Route[]): boolean {
   return routes.some(({ dst }) => dst.prefix <= 1);
@@ -237,6 +278,8 @@ function echoWord(echo: EchoMode, chained: boolean): number {
 
 function warnWithoutEffect(reader: MetadataReader, warnings: string[]): void {
   for (const key of TUNGO_KEYS_WITHOUT_EFFECT) {
-    if (reader.find(key) !== undefined) warnings.push(`${key} has no effect yet`);
+    if (reader.find(key) === undefined) continue;
+    const isLater = key.startsWith("sniffing");
+    warnings.push(`${key} has no effect ${isLater ? "yet" : "here"}`);
   }
 }

@@ -200,4 +200,21 @@ test("names of keys are told apart without case", () => {
   assert.is(new Set(lowers).size, lowers.length);
 });
 
+test("GOST's keys of buffers and groups mean what the specification says", () => {
+  const flags = (query: string): number => tungo(query).options.words.get(abi.CFG_FLAGS) ?? 0;
+  assert.is(flags(""), 0);
+  assert.is(flags("tcpModerateReceiveBuffer=true"), 0);
+  assert.is(flags("tungo.tcpModerateReceiveBuffer=false"), abi.FLAG_NO_AUTOTUNE);
+  assert.is(flags("multicastGroups=224.0.0.251,ff02::fb"), abi.FLAG_UDP_MULTICAST);
+  const { multicastGroups } = tungo("multicastGroups=224.0.0.251,ff02::fb").options;
+  assert.equal(multicastGroups.map(formatIp), ["224.0.0.251", "ff02::fb"]);
+  assert.match(refused("multicastGroups=10.0.0.1"), /"10\.0\.0\.1" is no multicast address/);
+  const queue = (query: string): number => tungo(query).options.udpQueueBytes;
+  assert.equal(
+    ["", "udp.bufferSize=4096", "udpBufferSize=1000000"].map(queue),
+    [262_144, 65_536, 1_000_000],
+  );
+  assert.match(refused("udp.bufferSize=many"), /udp\.bufferSize: "many" is not a whole number/);
+});
+
 test.run();

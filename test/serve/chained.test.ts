@@ -54,7 +54,10 @@ class Scene {
       destroy: () => void this.calls.push("stream destroy"),
     };
     const router = { connect: () => Promise.resolve(stream) } as unknown as Router;
-    this.flow = new ChainedFlow({ router, pump, dialFailed: () => undefined }, FACTS);
+    this.flow = new ChainedFlow(
+      { router, pump, queueBytes: 1000, dialFailed: () => undefined },
+      FACTS,
+    );
   }
 
   async connected(): Promise<StreamHandler> {

@@ -3,6 +3,7 @@
  * proxies that answer, certificates that hold. Each proxy of a first hop is dialled once, by its
  * device and mark, and nothing is asked of it unless a target is given.
  */
+import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { connect as connectTls, type PeerCertificate, type TLSSocket } from "node:tls";
 import { buildChain } from "../../chain/chain.ts";
@@ -134,6 +135,9 @@ async function checkNode({ chain, hop, node, nowMs }: NodeCheck): Promise<Findin
     const tls = connectTls({
       socket,
       rejectUnauthorized: false,
+      ...(node.dialer.tls?.caFile === undefined
+        ? {}
+        : { ca: readFileSync(node.dialer.tls.caFile) }),
       ...(isIP(name) === 0 ? { servername: name } : {}),
     });
     const trouble = await handshake(tls, limit.signal);
@@ -206,7 +210,7 @@ function judge(check: string, node: NodeConfig, tls: TLSSocket, nowMs: number): 
     return fail(check, text, "renew it on the server");
   }
   const { tls: own } = node.dialer;
-  const isPinned = own?.pin !== undefined || own?.caFile !== undefined;
+  const isPinned = own?.pin !== undefined;
   if (!tls.authorized && own?.secure === true && !isPinned) {
     const why = messageOf(tls.authorizationError);
     return fail(check, `${protocol}, the certificate does not hold: ${why}`, "caFile= or pin=");

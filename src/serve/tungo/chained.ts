@@ -15,12 +15,11 @@ import { addressText } from "../../core/core.ts";
 export interface ChainContext {
   readonly router: Router;
   readonly pump: Pump;
+  /** UDP-14: bytes of a mapping that wait for a carrier that is not connected yet. */
+  readonly queueBytes: number;
   /** A flow could not be connected: for the log. */
   dialFailed(flow: FlowFacts, error: unknown): void;
 }
-
-/** UDP-14: bytes that wait for a carrier that is not connected yet. */
-const QUEUE_BYTES = 262_144;
 
 function reasonOf(error: unknown): Unreachable {
   const { reason } = error as { reason?: Unreachable };
@@ -251,7 +250,7 @@ export class ChainedMapping implements MappingCarrier {
     }
     // Every datagram costs its record too, so empty ones cannot pile up.
     const cost = data.length + 128;
-    if (this.#queuedBytes + cost > QUEUE_BYTES) return;
+    if (this.#queuedBytes + cost > this.#context.queueBytes) return;
     this.#queuedBytes += cost;
     this.#queue.push({ data: data.slice(), destination });
   }

@@ -17,7 +17,6 @@ const RECV_ROUNDS = 4;
 /** Errors taken from the socket's queue at once. */
 const ERROR_ROUNDS = 16;
 /** UDP-14: what a blocked upstream may hold. */
-const SEND_BUFFER_BYTES = 262_144;
 const RECV_BUFFER_BYTES = 1_048_576;
 
 export class DirectMapping implements MappingCarrier {
@@ -39,7 +38,7 @@ export class DirectMapping implements MappingCarrier {
       this.#fd = native.socket(flow.family, "dgram", {
         ...(device === undefined ? {} : { device }),
         ...(mark === undefined ? {} : { mark }),
-        sendBuffer: SEND_BUFFER_BYTES,
+        sendBuffer: context.queueBytes,
         recvBuffer: RECV_BUFFER_BYTES,
       });
       this.#watch = poller.watch(this.#fd, READABLE, this.#ready);

@@ -23,6 +23,8 @@ export interface DirectContext {
   readonly region: number;
   readonly pump: Pump;
   readonly dials: DialDeadlines;
+  /** UDP-14: bytes of a mapping that may wait in its socket. */
+  readonly queueBytes: number;
   /** SO_BINDTODEVICE and SO_MARK of the service (`interface`, `so_mark`). */
   readonly device?: string;
   readonly mark?: number;

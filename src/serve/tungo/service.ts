@@ -26,6 +26,7 @@ import { DialDeadlines } from "./deadline.ts";
 import { DirectMapping } from "./direct-udp.ts";
 import { DirectFlow, type DirectContext } from "./direct.ts";
 import { EchoHost } from "./echo.ts";
+import { onlyGroups } from "./groups.ts";
 import { RuledMapping, openRuled } from "./ruled.ts";
 
 /** Opens, configures and wraps the device; called again when it was lost. */
@@ -144,7 +145,11 @@ export class TungoService {
     this.#pump = new Pump({
       core,
       device,
-      makeRouter: (pump) => this.#makeRouter(pump),
+      makeRouter: (pump) => {
+        const router = this.#makeRouter(pump);
+        const { multicastGroups } = this.#options.tungo;
+        return multicastGroups.length === 0 ? router : onlyGroups(router, multicastGroups, core);
+      },
       turns: this.#options.poller,
       onFailure: (error) => this.#failed(error),
     });
@@ -160,6 +165,7 @@ export class TungoService {
       region: this.#region,
       pump,
       dials,
+      queueBytes: tungo.udpQueueBytes,
       guard,
       looped: (own, destination) => this.#looped(own, destination),
       ...(tungo.interface === undefined ? {} : { device: tungo.interface }),
@@ -178,6 +184,7 @@ export class TungoService {
     const chained: ChainContext = {
       router,
       pump,
+      queueBytes: tungo.udpQueueBytes,
       dialFailed: (flow, error) => this.#dialFailed(flow, messageOf(error)),
     };
     const ruled = router.isPlain ? undefined : { router, direct, chained };
