@@ -1,6 +1,6 @@
 /**
  * Joins two streams: bytes, half-closes and resets go through as they come, and a side is read only
- * as fast as the other takes it.
+ * as fast as the other takes it. A side that takes no more while the other goes on ends both.
  */
 import type { UpStream } from "../chain/types.ts";
 
@@ -57,8 +57,14 @@ function oneWay({ from, to, heard, closed }: Way): void {
       const bytes = chunk.length;
       heard();
       queued += bytes;
-      to.write([chunk], () => {
+      to.write([chunk], (error) => {
         queued -= bytes;
+        if (error !== undefined) {
+          // Nobody takes what `from` sends: it must not be read into nothing.
+          from.reset();
+          to.reset();
+          return;
+        }
         heard();
         if (!isPaused || queued > QUEUE_BYTES_MAX / 2) return;
         isPaused = false;
