@@ -1,7 +1,7 @@
 /**
  * The certificate a TLS listener uses, found in GOST's order: the listener's files, the `tls`
  * section, cert.pem and key.pem in the working directory, the stored one in ~/.gost, else a new one
- * that is stored there. Unlike GOST's it is no CA, and an expired one is renewed.
+ * that is stored there. Unlike GOST's it is no CA, and an expired one is renewed, also meanwhile.
  *
  * X.509 (RFC 5280) is written in DER by hand: an ECDSA P-256 key, self-signed.
  */
@@ -9,7 +9,7 @@ import { X509Certificate, generateKeyPairSync, randomBytes, sign } from "node:cr
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { readPem } from "../chain/tls-options.ts";
+import { FileWatch, readPem } from "../chain/tls-options.ts";
 import type { Config, Place, TlsConfig } from "../config/model.ts";
 import { configError, messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -20,6 +20,28 @@ export interface KeyPair {
   readonly key: Buffer;
   /** Where it was read from; absent: from nowhere. */
   readonly files?: readonly string[];
+}
+
+/** Notices that the certificate in use must be looked for again. */
+export class CertificateWatch {
+  readonly #files: FileWatch;
+  /** Of one that was made here; others are renewed by whoever made them. */
+  readonly #endsAtMs: number;
+
+  /** `more`: further files to be watched. */
+  constructor(pair: KeyPair, ...more: readonly (string | undefined)[]) {
+    this.#files = new FileWatch([...(pair.files ?? []), ...more]);
+    this.#endsAtMs = pair.files === undefined ? endOf(pair.cert) : Infinity;
+  }
+
+  /** Whether a file was replaced, or a generated certificate has expired. */
+  isStale(): boolean {
+    return this.#files.hasChanged() || new Date().getTime() >= this.#endsAtMs;
+  }
+}
+
+function endOf(cert: Buffer): number {
+  return new Date(new X509Certificate(cert).validTo).getTime();
 }
 
 /** What a generated certificate says. */
@@ -179,8 +201,8 @@ const HOST_NAME = /^[A-Za-z0-9*]([A-Za-z0-9_.-]*[A-Za-z0-9])?$/;
 /** What is wrong with a stored certificate; undefined: nothing. */
 function faultOf(cert: Buffer, subject: Subject): string | undefined {
   try {
-    const { validTo, subject: said } = new X509Certificate(cert);
-    if (new Date(validTo).getTime() <= new Date().getTime()) return "has expired";
+    const { subject: said } = new X509Certificate(cert);
+    if (endOf(cert) <= new Date().getTime()) return "has expired";
     if (subject === SUBJECT || said === subjectText(subject)) return undefined;
     return "is for another name";
   } catch {

@@ -11,11 +11,11 @@ import {
   createSecureContext,
   createServer,
 } from "node:tls";
-import { FileWatch, secureOptions } from "../chain/tls-options.ts";
+import { secureOptions } from "../chain/tls-options.ts";
 import type { Config, Place, TlsConfig } from "../config/model.ts";
 import { configError, messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { certificateFor } from "./cert.ts";
+import { CertificateWatch, certificateFor } from "./cert.ts";
 
 export interface TlsContext {
   readonly place: Place;
@@ -33,7 +33,7 @@ export class TlsAcceptor {
   readonly #context: TlsContext;
   readonly #server: Server;
   #secure: SecureContext;
-  #files: FileWatch;
+  #watch: CertificateWatch;
   /** By the four numbers of a connection, because Node does not tell a TLSSocket's socket. */
   readonly #waiting = new Map<string, Waiting>();
 
@@ -42,9 +42,9 @@ export class TlsAcceptor {
     this.#tls = tls ?? {};
     this.#config = config;
     this.#context = context;
-    const { options, secure, files } = this.#read();
+    const { options, secure, watch } = this.#read();
     this.#secure = secure;
-    this.#files = files;
+    this.#watch = watch;
     const { rejectUnknownSNI, serverNames, options: more } = this.#tls;
     const isStrict = rejectUnknownSNI === true;
     const names = new Set((serverNames ?? []).map((name) => name.toLowerCase()));
@@ -78,31 +78,31 @@ export class TlsAcceptor {
   }
 
   /** Reads the certificate and all settings; throws a configuration error. */
-  #read(): { options: TlsOptions; secure: SecureContext; files: FileWatch } {
+  #read(): { options: TlsOptions; secure: SecureContext; watch: CertificateWatch } {
     const { place, log } = this.#context;
     const needsClient = (this.#tls.caFile ?? "") !== "";
     const pair = certificateFor(this.#tls, this.#config, place, log);
-    const files = new FileWatch([...(pair.files ?? []), this.#tls.caFile]);
+    const watch = new CertificateWatch(pair, this.#tls.caFile);
     const { cert, key } = pair;
     const options = { ...secureOptions(this.#tls, place), cert, key };
     try {
       const secure = createSecureContext(options);
       const clients = { requestCert: needsClient, rejectUnauthorized: needsClient };
-      return { options: { ...options, ...clients }, secure, files };
+      return { options: { ...options, ...clients }, secure, watch };
     } catch (error) {
       throw configError(place, `certificate or key is not usable: ${messageOf(error)}`, error);
     }
   }
 
-  /** Files that were replaced count for the connections to come. */
+  /** What was replaced or has expired counts for the connections to come. */
   #refresh(): void {
-    if (!this.#files.hasChanged()) return;
+    if (!this.#watch.isStale()) return;
     const { log } = this.#context;
     try {
-      const { options, secure, files } = this.#read();
+      const { options, secure, watch } = this.#read();
       this.#server.setSecureContext(options);
       this.#secure = secure;
-      this.#files = files;
+      this.#watch = watch;
       log.info("the certificate was read again");
     } catch (error) {
       log.warn(`${messageOf(error)}; going on with what was read before`);

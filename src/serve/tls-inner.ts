@@ -11,7 +11,7 @@ import type { Transport } from "../chain/types.ts";
 import type { ServiceConfig, TlsConfig } from "../config/model.ts";
 import { configError, messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { certificateFor } from "./cert.ts";
+import { CertificateWatch, certificateFor } from "./cert.ts";
 
 export class InnerTls {
   readonly #service: ServiceConfig;
@@ -19,26 +19,43 @@ export class InnerTls {
   readonly #section: TlsConfig | undefined;
   readonly #log: Logger;
   #context: SecureContext | undefined;
+  #watch: CertificateWatch | undefined;
 
   /** Throws a configuration error where files are named and not usable. */
   constructor(service: ServiceConfig, section: TlsConfig | undefined, log: Logger) {
     this.#service = service;
     this.#section = section;
     this.#log = log;
-    if (service.listener.tls?.certFile !== undefined) this.#secure();
+    if (service.listener.tls?.certFile !== undefined) this.#read();
   }
 
+  /** What was replaced or has expired counts for the handshakes to come. */
   #secure(): SecureContext {
-    if (this.#context !== undefined) return this.#context;
+    if (this.#context === undefined) return this.#read();
+    if (this.#watch?.isStale() !== true) return this.#context;
+    try {
+      const context = this.#read();
+      this.#log.info("the certificate was read again");
+      return context;
+    } catch (error) {
+      this.#log.warn(`${messageOf(error)}; going on with what was read before`);
+      return this.#context;
+    }
+  }
+
+  #read(): SecureContext {
     const { listener, place } = this.#service;
     const { tls = {} } = listener;
     const section = this.#section === undefined ? {} : { tls: this.#section };
     const pair = certificateFor(tls, section, place, this.#log);
+    const { cert, key } = pair;
+    const watch = new CertificateWatch(pair);
     try {
-      this.#context = createSecureContext({ ...secureOptions(tls, place), ...pair });
+      this.#context = createSecureContext({ ...secureOptions(tls, place), cert, key });
     } catch (error) {
       throw configError(place, `certificate or key is not usable: ${messageOf(error)}`, error);
     }
+    this.#watch = watch;
     return this.#context;
   }
 
