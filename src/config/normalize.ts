@@ -49,7 +49,7 @@ function normalizeValue(value: DocValue, field: Field, reading: Reading, spot: S
     case "any":
       return reading.compat ? lowerKeys(value) : value;
     case "metadata":
-      if (!isDocMap(value)) throw wrong(spot, value, "is not a map of keys and values");
+      if (!isDocMap(value)) throw noMap(spot, value);
       return reading.compat ? lowerKeys(value) : value;
     case "object":
       return toObject(value, field, reading, spot);
@@ -71,11 +71,17 @@ type ObjectField = Extract<Field, { readonly kind: "object" }>;
 function toObject(value: DocValue, field: ObjectField, reading: Reading, spot: Spot): DocMap {
   if (isDocMap(value)) return normalizeMap(value, field.fields, reading, `${spot.path}.`);
   if (field.short === undefined || typeof value !== "string") {
-    throw wrong(spot, value, "is not a map of keys and values");
+    throw noMap(spot, value);
   }
   const short: DocMap = { [field.short]: value };
   reading.places.set(short, spot.place);
   return short;
+}
+
+/** What stands where a map should may be a piece of a file, with anything in it: it is not shown. */
+function noMap(spot: Spot, value: DocValue): Error {
+  const kind = Array.isArray(value) ? "list" : typeof value === "string" ? "text" : typeof value;
+  return configError(spot.place, `${spot.path}: a ${kind} is not a map of keys and values`);
 }
 
 function wrong(spot: Spot, value: DocValue, why: string): Error {

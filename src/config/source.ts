@@ -1,9 +1,8 @@
 /**
  * Reads one configuration source (-C): a YAML or JSON file, `-` (stdin), inline JSON or what was
- * fetched, into a
- * normalised document whose objects and keys know their `file:line:column`.
+ * fetched, into a normalised document whose objects and keys know their `file:line:column`.
  */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
 import type { Document, Node, Pair, YAMLMap } from "yaml";
 import { codeOf, configError, messageOf } from "../errors.ts";
@@ -30,6 +29,9 @@ export function readSource(source: string, reading: Reading, fetched?: SourceTex
   }
   if (/\.toml$/i.test(source)) {
     throw configError(`-C ${name}`, "TOML is not supported; write it as YAML or JSON");
+  }
+  if (source.startsWith("{") && !inline && !existsSync(source)) {
+    throw configError("-C", "a configuration that begins with { is inline, and must end with }");
   }
   const text = remote ?? (inline ? source : readText(source, reading));
   if (Buffer.byteLength(text) > SOURCE_BYTES_MAX) {

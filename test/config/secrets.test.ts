@@ -109,6 +109,10 @@ const FAILING: readonly (readonly string[])[] = [
     `{"services":[{"name":"a","addr":":1","listener":{"metadata":{"header":"${S}"}}}],"x":"${S}"}`,
   ],
   ["-C", `{"password": "${S}" "${S}"}`],
+  ["-C", `{"services": "${S}: [}"}`],
+  ["-C", `{"services": "${S}: [}"`],
+  ["-C", `{"services": ["${S}", ["${S}"]], "chains": {"hops": ["${S}"]}}`],
+  ["-C", `{"services": [{"handler": "${S}", "listener": {"metadata": "${S}"}}]}`],
   ["-C", `{"recorders":[{"name":"r","plugin":{"token":["${S}"]}}]}`],
 ];
 
