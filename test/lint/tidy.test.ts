@@ -294,6 +294,16 @@ test("nothing is left over: no markers, no debugger, no focused tests", () => {
   none([...faults, ...debuggers, ...focused]);
 });
 
+test("no merge was left half done", () => {
+  const marker = /^(<{7}|>{7}|\|{7})( |$)/;
+  const faults = textFiles().flatMap((path) =>
+    read(path)
+      .split("\n")
+      .flatMap((line, i) => (marker.test(line) ? [`${path}:${i + 1}`] : [])),
+  );
+  none(faults);
+});
+
 test("tests use the kit, never uvu's own test", () => {
   const faults = scripts("test")
     .filter((path) => path !== "test/kit/suite.ts")

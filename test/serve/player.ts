@@ -40,6 +40,13 @@ export class Player {
     return part.toString("hex");
   }
 
+  /** Takes all that is there once it is `enough`, or at the end, or after a moment. */
+  async takeWhen(enough: (got: Buffer) => boolean): Promise<Buffer> {
+    const endMs = performance.now() + ANSWER_MS;
+    while (!enough(this.#got) && !this.isOver && performance.now() < endMs) await pauseMs(2);
+    return Buffer.from(this.take(), "hex");
+  }
+
   /** All that is there. */
   take(): string {
     const hex = this.rest;
