@@ -8,6 +8,7 @@
  *
  * Deadlines: `timeoutMs` of the call or 30 s for everything, 15 s for each node's handshakes.
  */
+import { metaString } from "../config/metadata.ts";
 import type { ChainConfig } from "../config/model.ts";
 import { configError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -21,7 +22,7 @@ import { DIRECT, connectorOf, connectorSchemes, dialerOf, dialerSchemes } from "
 import { type Target, hostsOf } from "./rules.ts";
 import { SocketStream } from "./socket-stream.ts";
 import { type LoopCheck, dialTcp, inOrder } from "./socket.ts";
-import { type Leg, Traveller, addressOf } from "./travel.ts";
+import { type Leg, Traveller, addressOf, refuseRejected } from "./travel.ts";
 import type {
   Chain,
   DialContext,
@@ -176,7 +177,10 @@ export class HopChain implements Chain {
 
   async #datagrams(legs: readonly Leg[], signal: AbortSignal): Promise<UpDatagrams> {
     const last = lastOf(legs);
-    if (last.connector === undefined) return this.#directDatagrams(last);
+    if (last.connector === undefined) {
+      refuseRejected(last);
+      return this.#directDatagrams(last);
+    }
     if (last.connector.datagrams === undefined) {
       const message = `connector ${last.connector.scheme} of ${last.node.config.name} has no UDP`;
       throw new ChainError(message, { reason: "prohibited", party: "proxy" });
@@ -278,6 +282,10 @@ function checkHop(hop: Hop, index: number): void {
   for (const { config, memory } of hop.nodes) {
     const { place } = config;
     if (config.connector.type === DIRECT) {
+      const action = metaString(config.connector.metadata, "action");
+      if (action !== "" && action.toLowerCase() !== "reject") {
+        throw configError(place, `action: ${JSON.stringify(action)} is unknown (there is reject)`);
+      }
       if (index === 0) continue;
       throw configError(place, "direct is possible in the first hop only");
     }

@@ -6,7 +6,7 @@
  * Fail marks: a node is marked when its address cannot be resolved, dialled or its handshake
  * fails, or the node before refuses to connect to it; a success takes the marks away.
  */
-import { metaDurationMs } from "../config/metadata.ts";
+import { metaDurationMs, metaString } from "../config/metadata.ts";
 import type { NodeConfig } from "../config/model.ts";
 import { joinHostPort, parseHostPort } from "../config/net.ts";
 import { configError } from "../errors.ts";
@@ -44,6 +44,13 @@ export function addressOf(node: NodeConfig): Endpoint {
   const address = parseHostPort(node.addr);
   if (address !== undefined) return address;
   throw configError(node.place, `"${node.addr}" is not HOST:PORT`);
+}
+
+/** `direct` with `action=reject` (services.md, divergence 12): nothing goes out by it. */
+export function refuseRejected({ node }: Leg): void {
+  if (metaString(node.config.connector.metadata, "action") === "") return;
+  const message = `node ${node.config.name} rejects everything (action=reject)`;
+  throw new ChainError(message, { reason: "prohibited", party: "destination" });
 }
 
 /** A name by a table or resolver of ours; undefined: it is left to whoever comes next. */

@@ -233,6 +233,24 @@ test("direct dials the destination itself, as the first hop only", async () => {
   );
 });
 
+test("direct with action=reject lets nothing out, and other actions are none", async () => {
+  const direct = { addr: ":0", connector: "direct", dialer: "direct" };
+  const chain = chainOf([{ ...direct, connectorMetadata: { action: "reject" } }]);
+  for (const work of [
+    () => chain.connect({ host: "127.0.0.1", port }, dialContext()),
+    () => chain.datagrams(dialContext()),
+  ]) {
+    const error: unknown = await work().then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    assert.match(String(error), /rejects everything/);
+    assert.is((error as { reason?: string }).reason, "prohibited");
+  }
+  const block = { ...direct, connectorMetadata: { action: "block" } };
+  assert.throws(() => chainOf([block]), /action: "block" is unknown/);
+});
+
 test("an interface that does not exist fails the dial", async () => {
   const server = await startRelay({});
   for (const name of ["nope0", "192.0.2.1"]) {

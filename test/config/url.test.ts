@@ -70,7 +70,10 @@ test("what is not built is refused, not replaced", () => {
   assert.match(refusedNode("ssu://h.example:443"), /connector ssu is not supported yet/);
   assert.match(refusedNode("relay+kcp://h.example:443"), /dialer kcp is not supported yet/);
   assert.match(refused("-L", "tungo://:0?netns=x"), /netns is not supported yet/);
-  assert.match(refused("-L", "tungo://:0?admission=1.1.1.1"), /admission is not supported by tungo/);
+  assert.match(
+    refused("-L", "tungo://:0?admission=1.1.1.1"),
+    /admission is not supported by tungo/,
+  );
 });
 
 test("ports are checked", () => {
