@@ -118,6 +118,7 @@ export class Traveller {
     signal: AbortSignal,
     party: Party,
   ): Promise<SocketStream> {
+    if (leg.connector === undefined) refuseRejected(leg);
     const startMs = performance.now();
     const { names, system, memory } = leg.node;
     const socket = await dialTcp({
