@@ -51,7 +51,7 @@ export interface ResponseHead extends HttpHead {
 }
 
 const TOKEN = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+";
-const REQUEST_LINE = new RegExp(`^(${TOKEN}) ([\\x21-\\x7e\\x80-\\xff]+) HTTP/(\\d)\\.(\\d)$`);
+const REQUEST_LINE = new RegExp(`^(${TOKEN}) ([\\x21-\\x7e\\x80-\\xff]*) HTTP/(\\d)\\.(\\d)$`);
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: (.*))?$/;
 const FIELD_LINE = new RegExp(`^(${TOKEN}):[ \\t]*(.*)$`);
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
@@ -167,6 +167,8 @@ export class RequestReader extends HeadReader<RequestHead> {
     const match = REQUEST_LINE.exec(line);
     if (match === null) throw new HttpFormatError("not HTTP");
     const [, method = "", target = "", major, minor] = match;
+    // GOST's client asks for a UDP session to nowhere in particular with an empty target.
+    if (target === "" && method !== "CONNECT") throw new HttpFormatError("not HTTP");
     if (major !== "1") throw new HttpFormatError(`HTTP/${major}.${minor}`, 400);
     this.#method = method;
     this.#target = target;

@@ -141,8 +141,9 @@ export class HttpHandler extends SessionHandler {
     if (target === undefined) throw badRequest("a CONNECT without HOST:PORT");
     const what = joinHostPort(target.host, target.port);
     const isUdp = fieldOf(head, "x-gost-protocol")?.toLowerCase() === "udp";
+    if (head.target === "" && !isUdp) throw badRequest("a CONNECT without HOST:PORT");
     // The name of a UDP session may be none; each of its datagrams is judged.
-    const isNamed = !isUdp || target.port !== 0;
+    const isNamed = head.target !== "" && (!isUdp || target.port !== 0);
     if (isNamed && router.refuses(isUdp ? "udp" : "tcp", target) !== undefined) {
       throw new HttpRefusal(`${what} is bypassed`, this.#failure(403));
     }

@@ -84,6 +84,7 @@ test("what is not HTTP is told at its first byte, without an answer", () => {
   ];
   for (const text of lines) assert.is(faultOf(text, new RequestReader()).status, undefined, text);
   assert.is(faultOf("PRI * HTTP/2.0\r\n", new RequestReader()).status, 400);
+  assert.is(request("CONNECT  HTTP/1.1\r\nHost: \r\n\r\n").target, "");
   assert.is(request("\r\nGET / HTTP/1.0\r\n\r\n").minor, 0);
 });
 

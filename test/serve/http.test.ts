@@ -248,6 +248,15 @@ test("a request that comes back to the proxy itself is stopped", () =>
     assert.match(answer, /^HTTP\/1\.1 508 Loop Detected\r\n/);
   }));
 
+test("a UDP session to nowhere in particular has an empty target, as GOST's client writes it", () =>
+  withProxy({ metadata: { udp: true }, refuses: () => true }, async (_server, open) => {
+    const ask = "CONNECT  HTTP/1.1\r\nHost: \r\n";
+    await open()
+      .say(`${ask}X-Gost-Protocol: udp\r\n\r\n`)
+      .until(/^HTTP\/1\.1 200 OK\r\n/);
+    assert.match(await open().say(`${ask}\r\n`).over(), /^HTTP\/1\.1 400 /);
+  }));
+
 test("CONNECT keeps half-closes, and what a client says too early", () =>
   withProxy({}, async (_server, open) => {
     const client = open().say(`CONNECT 127.0.0.1:${echoPort} HTTP/1.1\r\n\r\nearly `);
