@@ -26,6 +26,7 @@ import type { Spot, Table } from "./table.ts";
 const TRANSPORTS = ["mtls", "mws", "mwss"] as const;
 const AUTH = { username: "user", password: "secret" };
 const STREAMS = 20;
+const MANY = "relay, many streams";
 const BIG_BYTES = 16 * 1024 * 1024;
 
 interface World {
@@ -61,7 +62,11 @@ async function ourClient(gost: Gost, table: Table, world: World, kind: Kind): Pr
   const chain = chainOf([
     { addr: `127.0.0.1:${port}`, dialer: transport, auth: AUTH, dialerMetadata },
   ]);
-  const spot: Spot = { pair: "tsgost -> gost", transport, options: `smux ${version}` };
+  const spot: Spot = {
+    pair: "tsgost -> gost",
+    transport: `${transport}/${version}`,
+    options: MANY,
+  };
   await table.check(spot, `${STREAMS} streams at once`, async () => {
     const texts = Array.from({ length: STREAMS }, (_, index) => `hello ${index}`);
     const readers = await Promise.all(texts.map((text) => ask(chain, world.echo, text)));
@@ -116,7 +121,11 @@ async function theirClient(gost: Gost, table: Table, world: World, kind: Kind): 
   const node = `relay+${transport}://user:secret@127.0.0.1:${portOf(server.address)}`;
   const listen = `tcp://127.0.0.1:${port}/127.0.0.1:${world.echo}`;
   const client = await gost.start(["-L", listen, "-F", `${node}?mux.version=${version}`], port);
-  const spot: Spot = { pair: "gost -> tsgost", transport, options: `smux ${version}` };
+  const spot: Spot = {
+    pair: "gost -> tsgost",
+    transport: `${transport}/${version}`,
+    options: MANY,
+  };
   const open = async (): Promise<{ socket: ReturnType<typeof connect>; got(): Buffer }> => {
     const socket = connect(port, "127.0.0.1");
     const chunks: Buffer[] = [];

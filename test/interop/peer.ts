@@ -2,23 +2,47 @@
  * A real gost as a child process, and what the checks need around it: ports and targets.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer, type AddressInfo } from "node:net";
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const START_MS = 10_000;
+const START_MS = 50_000;
+/** For connections to close at the end. */
+const END_MS = 10_000;
 
-/** A port that was free a moment ago. */
+/** Below what the system gives to outgoing connections. */
+const FIRST_PORT = 15_000;
+const PORT_COUNT = 15_000;
+let portOffset = randomInt(PORT_COUNT);
+
+/** A port that was free for TCP and UDP a moment ago; never the same one soon again. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
+  for (;;) {
+    portOffset = (portOffset + 1) % PORT_COUNT;
+    const port = FIRST_PORT + portOffset;
+    if (await isFree(port)) return port;
+  }
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  const socket = createSocket("udp4");
+  try {
+    server.listen(port, "127.0.0.1");
+    await once(server, "listening");
+    socket.bind(port, "127.0.0.1");
+    await once(socket, "listening");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    server.close();
+    socket.close();
+  }
 }
 
 /** gost with a home of its own, so that certificates of the user stay untouched. */
@@ -61,8 +85,11 @@ export class Gost {
 
   #spawn(args: readonly string[]): ChildProcess {
     const env = { ...process.env, HOME: this.home };
-    const options = { cwd: this.home, env, stdio: ["ignore", "pipe", "ignore"] as const };
-    const child = spawn(this.binary, args, { ...options, stdio: ["ignore", "pipe", "ignore"] });
+    const child = spawn(this.binary, args, {
+      cwd: this.home,
+      env,
+      stdio: ["ignore", "pipe", "ignore"],
+    });
     this.#children.add(child);
     child.once("close", () => this.#children.delete(child));
     child.stdout?.resume();
@@ -73,6 +100,32 @@ export class Gost {
     for (const child of this.#children) child.kill("SIGKILL");
     rmSync(this.home, { recursive: true, force: true });
   }
+}
+
+/**
+ * What the checks should have ended and did not: processes that run with this home (all of gost
+ * do), and sockets of ours.
+ */
+export async function leftovers(home: string): Promise<string[]> {
+  const sockets = /^(TCP|UDP|Process|TLS)/;
+  const found = (): string[] => [
+    ...processesWith(`HOME=${home}`),
+    ...process.getActiveResourcesInfo().filter((name) => sockets.test(name)),
+  ];
+  const endMs = performance.now() + END_MS;
+  while (found().length > 0 && performance.now() < endMs) await sleepMs(100);
+  return found();
+}
+
+function processesWith(setting: string): string[] {
+  return readdirSync("/proc").filter((name) => {
+    if (!/^\d+$/.test(name)) return false;
+    try {
+      return readFileSync(`/proc/${name}/environ`, "latin1").split("\0").includes(setting);
+    } catch {
+      return false;
+    }
+  });
 }
 
 export function sleepMs(ms: number): Promise<void> {

@@ -11,74 +11,23 @@ import type { Chain } from "../../src/chain/types.ts";
 import {
   CertFiles,
   Reader,
-  Target,
   chainOf,
   dialContext,
-  echoTarget,
   eventually,
   portOf,
   send,
   startRelay,
 } from "../chain/world.ts";
-import { type Gost, freePort, udpEcho } from "./peer.ts";
+import { type Gost, freePort } from "./peer.ts";
 import { SocksUdp } from "./socks-udp.ts";
 import type { Spot, Table } from "./table.ts";
+import { type Targets, openTargets } from "./targets.ts";
 
 const TRANSPORTS = ["tcp", "tls", "ws", "wss"] as const;
 const BIG_BYTES = 32 * 1024 * 1024;
 
-interface World {
-  readonly echo: number;
-  readonly banner: number;
-  readonly halfClose: number;
-  readonly sink: number;
-  readonly closed: number;
-  readonly udp: number;
-  /** sha256 of what the sink got last. */
-  sunk(): string;
-  close(): void;
-}
-
-async function makeWorld(): Promise<World> {
-  const echo = echoTarget();
-  const banner = new Target((socket) => {
-    socket.write("220 hi\r\n");
-    socket.on("data", (chunk: Buffer) => socket.write(`250 ${chunk.toString()}`));
-    socket.on("end", () => socket.end());
-  });
-  const halfClose = new Target((socket) => {
-    let got = "";
-    socket.on("data", (chunk: Buffer) => (got += chunk.toString()));
-    socket.on("end", () => setTimeout(() => socket.end(`got ${got}`), 100));
-  });
-  let digest = "";
-  const sink = new Target((socket) => {
-    const hash = createHash("sha256");
-    socket.on("data", (chunk: Buffer) => hash.update(chunk));
-    socket.on("end", () => {
-      digest = hash.digest("hex");
-      socket.end(digest);
-    });
-  });
-  const udp = await udpEcho();
-  const targets = [echo, banner, halfClose, sink];
-  return {
-    echo: await echo.listen(),
-    banner: await banner.listen(),
-    halfClose: await halfClose.listen(),
-    sink: await sink.listen(),
-    closed: await freePort(),
-    udp: udp.port,
-    sunk: () => digest,
-    close: () => {
-      for (const target of targets) target.close();
-      udp.close();
-    },
-  };
-}
-
 export async function checkProxies(gost: Gost, table: Table): Promise<void> {
-  const world = await makeWorld();
+  const world = await openTargets();
   try {
     for (const transport of TRANSPORTS) {
       await ourClient(gost, table, world, transport);
@@ -90,7 +39,12 @@ export async function checkProxies(gost: Gost, table: Table): Promise<void> {
 }
 
 /** tsgost -> gost. */
-async function ourClient(gost: Gost, table: Table, world: World, transport: string): Promise<void> {
+async function ourClient(
+  gost: Gost,
+  table: Table,
+  world: Targets,
+  transport: string,
+): Promise<void> {
   for (const options of ["", "nodelay=true", "bind=true", "nodelay=true&bind=true"]) {
     const port = await freePort();
     const server = await gost.start(
@@ -135,7 +89,7 @@ async function failureOf(promise: Promise<unknown>): Promise<{ reason?: string; 
   throw new Error("it succeeded");
 }
 
-async function ourStreams(table: Table, spot: Spot, chain: Chain, world: World): Promise<void> {
+async function ourStreams(table: Table, spot: Spot, chain: Chain, world: Targets): Promise<void> {
   await table.check(spot, "TCP echo", async () => {
     const reader = new Reader(await chain.connect(local(world.echo), dialContext()));
     await send(reader.stream, "hello");
@@ -171,7 +125,7 @@ async function ourStreams(table: Table, spot: Spot, chain: Chain, world: World):
   await table.check(spot, "32 MiB each way, hashes", () => bigTransfer(chain, world));
 }
 
-async function bigTransfer(chain: Chain, world: World): Promise<string | undefined> {
+async function bigTransfer(chain: Chain, world: Targets): Promise<string | undefined> {
   const startMs = performance.now();
   const up = new Reader(await chain.connect(local(world.sink), dialContext()));
   const hash = createHash("sha256");
@@ -203,7 +157,7 @@ async function ourDatagrams(
   table: Table,
   spot: Spot,
   chain: Chain,
-  world: World,
+  world: Targets,
   isBind: boolean,
 ): Promise<void> {
   await table.check(spot, `UDP (${isBind ? "association" : "one CONNECT each"})`, async () => {
@@ -228,7 +182,7 @@ async function ourDatagrams(
 async function theirClient(
   gost: Gost,
   table: Table,
-  world: World,
+  world: Targets,
   transport: string,
 ): Promise<void> {
   const files = new CertFiles();
@@ -258,7 +212,7 @@ async function theirClient(
 }
 
 interface Theirs {
-  readonly world: World;
+  readonly world: Targets;
   readonly node: (password: string) => string;
   readonly nodelay: boolean;
 }

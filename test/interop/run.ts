@@ -7,7 +7,8 @@
  * build` makes). Words on the command line choose parts by name.
  */
 import { accessSync, constants } from "node:fs";
-import { Gost } from "./peer.ts";
+import { Gost, leftovers } from "./peer.ts";
+import { checkControl, checkMatrix } from "./matrix.ts";
 import { checkMux } from "./mux.ts";
 import { checkProxies } from "./proxies.ts";
 import { Table } from "./table.ts";
@@ -19,7 +20,9 @@ const EXIT_SKIPPED = 77;
 const PARTS = [
   { name: "proxies", title: "proxies, without devices", run: checkProxies },
   { name: "mux", title: "multiplexed transports", run: checkMux },
+  { name: "matrix", title: "dialers and connectors", run: checkMatrix },
   { name: "tungo", title: "tungo, on devices in namespaces", run: checkTungo },
+  { name: "control", title: "gost with itself, for comparison", run: checkControl },
 ] as const;
 
 async function main(): Promise<number> {
@@ -35,7 +38,7 @@ async function main(): Promise<number> {
     console.log(`peer: ${await gost.version()}`);
     const wanted = process.argv.slice(2);
     for (const part of PARTS) {
-      if (wanted.length > 0 && !wanted.includes(part.name)) continue;
+      if (wanted.length === 0 ? part.name === "control" : !wanted.includes(part.name)) continue;
       console.log(`\n${part.title}`);
       await part.run(gost, table);
     }
@@ -45,8 +48,11 @@ async function main(): Promise<number> {
   console.log(`\n${table.markdown()}`);
   const failed = table.count("failed");
   const rest = table.count("not applicable");
-  console.log(`\n${table.count("passed")} ✓, ${failed} ✗, ${rest} not applicable`);
-  return failed === 0 ? 0 : 1;
+  const counts = `${table.count("passed")} ✓, ${failed} ✗, ${rest} – (not applicable)`;
+  console.log(`\n${counts}; ${table.repeated} repeated`);
+  const left = await leftovers(gost.home);
+  for (const what of left) console.log(`left behind: ${what}`);
+  return failed === 0 && left.length === 0 ? 0 : 1;
 }
 
 process.exitCode = await main();
