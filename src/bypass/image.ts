@@ -270,6 +270,8 @@ export class RuleImage {
 
   /** Puts bytes behind the sources; answers their place in the pool. */
   #put(bytes: Uint8Array): Place {
+    // Nothing needs no place, and would begin a chunk that the next piece begins again.
+    if (bytes.length === 0) return { at: 0, bytes: 0 };
     const chunk = this.#extraBytes % CHUNK_BYTES;
     const room = CHUNK_BYTES - chunk;
     if (chunk === 0 || bytes.length > room) {

@@ -47,6 +47,7 @@ async function printConfiguration(flags: Flags): Promise<number> {
   if (!flags.compat) modelOf(loaded);
   printWarnings(loaded);
   const format = word === "json" ? "json" : "yaml";
-  printOut(printDocument(loaded.document, { format, showSecrets: flags.showSecrets }));
+  const { showSecrets, compat } = flags;
+  printOut(printDocument(loaded.document, { format, showSecrets, compat }));
   return EXIT_OK;
 }

@@ -271,7 +271,7 @@ const UNIT_NS: Readonly<Record<string, number>> = {
 };
 
 /** Go's durations end at 2^63 ns. */
-const DURATION_MS_MAX = 2 ** 63 / 1e6;
+export const DURATION_MS_MAX = 2 ** 63 / 1e6;
 
 /** Milliseconds of a Go duration (`1h2m3.5s`, `300ms`, `-5s`, `0`) or of bare seconds (`30`). */
 export function parseDuration(text: string): number | undefined {

@@ -8,7 +8,7 @@ import { isDocMap, ownKey, setKey } from "./document.ts";
 import type { DocMap, DocValue, Reading } from "./document.ts";
 import { shown } from "./mask.ts";
 import { parseGoBool } from "./metadata.ts";
-import { parseDuration } from "./net.ts";
+import { DURATION_MS_MAX, parseDuration } from "./net.ts";
 import type { Field, Fields } from "./schema.ts";
 import { didYouMean } from "./suggest.ts";
 
@@ -123,10 +123,17 @@ function toBool(value: DocValue, spot: Spot): boolean {
   return parsed;
 }
 
+/** From here on a bare number is nanoseconds: nobody means eleven days, and -O json writes them. */
+const NANOSECONDS_MIN = 1e6;
+
 function toDurationMs(value: DocValue, reading: Reading, spot: Spot): number {
-  if (typeof value === "number") return reading.compat ? value / 1e6 : value * 1000;
-  const ms = typeof value === "string" ? parseDuration(value) : undefined;
-  if (ms === undefined) throw wrong(spot, value, "is not a duration (such as 30s or 1m30s)");
+  let ms = typeof value === "string" ? parseDuration(value) : undefined;
+  if (typeof value === "number" && Number.isFinite(value)) {
+    const isNanoseconds = reading.compat || Math.abs(value) >= NANOSECONDS_MIN;
+    ms = isNanoseconds ? value / 1e6 : value * 1000;
+  }
+  if (ms === undefined || Math.abs(ms) > DURATION_MS_MAX)
+    throw wrong(spot, value, "is not a duration (such as 30s or 1m30s)");
   return ms;
 }
 

@@ -12,6 +12,8 @@ export type PrintFormat = "yaml" | "json";
 interface Style {
   readonly format: PrintFormat;
   readonly showSecrets: boolean;
+  /** As GOST prints it, also what would be read otherwise without `compat`. */
+  readonly compat?: boolean;
 }
 
 /** The text of the document, with a line end. */
@@ -48,7 +50,10 @@ function printValue(value: DocValue, field: Field, style: Style): DocValue {
       return value.map((item) => printValue(item, field.of, style));
     case "duration":
       if (typeof value !== "number" || value === 0) return value;
-      return style.format === "json" ? Math.round(value * 1e6) : formatDuration(value);
+      // Less than a millisecond as a number would be read as seconds.
+      return style.format === "json" && (style.compat === true || Math.abs(value) >= 1)
+        ? Math.round(value * 1e6)
+        : formatDuration(value);
     case "string":
       if (style.showSecrets || typeof value !== "string" || value === "") return value;
       return field.secret === true ? MASK : maskText(value);

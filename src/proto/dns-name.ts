@@ -91,8 +91,9 @@ export function labelsOf(name: string): Uint8Array[] | undefined {
       label.push(code);
     }
   }
-  if (text !== "" && !text.endsWith(".") && !take()) return undefined;
-  return label.length === 0 ? labels : undefined;
+  // What is left is the last label, of a name without the dot at its end.
+  if (label.length > 0 && !take()) return undefined;
+  return labels;
 }
 
 /** Where suffixes of names stand in a message that is being written. */

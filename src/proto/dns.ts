@@ -220,9 +220,9 @@ function decodeData(
 ): Uint8Array | undefined {
   const layout = LAYOUTS[type];
   // Updates and the like have empty RDATA of any type.
-  if (layout === undefined || start === end) return bytes.slice(start, end);
+  if (layout === undefined || start === end) return copyOf(bytes, start, end);
   const [before, names, behind] = layout;
-  const parts: Uint8Array[] = [bytes.slice(start, start + before)];
+  const parts: Uint8Array[] = [copyOf(bytes, start, start + before)];
   let offset = start + before;
   for (let index = 0; index < names; index++) {
     const at = decodeName(bytes, offset);
@@ -231,8 +231,13 @@ function decodeData(
     offset = at.end;
   }
   if (offset + behind !== end) return undefined;
-  parts.push(bytes.slice(offset, end));
+  parts.push(copyOf(bytes, offset, end));
   return Uint8Array.from(Buffer.concat(parts));
+}
+
+/** Records outlive the message's buffer, of which a Buffer's own `slice` would be a view. */
+function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  return Uint8Array.from(bytes.subarray(start, end));
 }
 
 function decodeOptions(data: Uint8Array): DnsOption[] | undefined {

@@ -129,7 +129,7 @@ interface Message {
 }
 
 function align(len: number): number {
-  return (len + 3) & ~3;
+  return len + (-len & 3);
 }
 
 function u32(value: number): Uint8Array {

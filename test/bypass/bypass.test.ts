@@ -145,4 +145,15 @@ test("several: any blacklist, or all whitelists", async () => {
   for (const bypass of [one, two, black]) bypass.close();
 });
 
+test("empty rules in front leave the rules behind them as they are", async () => {
+  for (const compat of [false, true]) {
+    const bypass = await makeBypass(["", "", "a.com", "2001:db8::/32", ""], { compat });
+    assert.is(bypass.match("tcp", "a.com", 80)?.rule, "a.com");
+    assert.is(bypass.match("tcp", "2001:db8::1", 80)?.rule, "2001:db8::/32");
+    assert.is(bypass.match("tcp", "b.com", 80), undefined);
+    bypass.close();
+    (await makeBypass([""], { compat })).close();
+  }
+});
+
 test.run();

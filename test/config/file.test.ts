@@ -1,5 +1,6 @@
 /** Files: places, names, kinds, and how several are merged. */
 import * as assert from "uvu/assert";
+import { printDocument } from "../../src/config/print.ts";
 import { suite } from "../kit/suite.ts";
 import { refusal, start, startYaml, withFiles } from "./read.ts";
 
@@ -170,6 +171,24 @@ test("sections without effect are warnings", () => {
   const document = '{"services":[{"name":"s","addr":":1","handler":{"type":"relay"}}],';
   const { warnings } = start(["-C", `${document}"profiling":{"addr":":6060"}}`]);
   assert.match(warnings.join("\n"), /profiling has no effect yet/);
+});
+
+test("durations that -O json prints are read again, and those without an end are refused", () => {
+  const yaml = (value: string): string => `${RELAY}tls: {validity: ${value}}\n`;
+  for (const [value, ms] of [
+    ["30s", 30_000],
+    ["250us", 0.25],
+    ["7", 7000],
+    ["31536000000000000", 31_536_000_000],
+  ] as const) {
+    const { document } = startYaml(yaml(value));
+    assert.equal(document["tls"], { validity: ms });
+    const printed = printDocument(document, { format: "json", showSecrets: true });
+    assert.equal(startYaml(printed).document["tls"], { validity: ms }, printed);
+  }
+  for (const value of [".inf", "-.inf", ".nan", "1e400", "1e300"]) {
+    assert.match(refused(yaml(value)), /validity: .* is not a duration/);
+  }
 });
 
 test.run();

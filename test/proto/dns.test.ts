@@ -225,4 +225,25 @@ test("fields that do not fit are refused when written", () => {
   );
 });
 
+test("names that end in an escaped dot are names, also inside of records", () => {
+  for (const name of ["a\\.", "b.c\\.", "\\.", "a\\\\."]) {
+    const labels = labelsOf(name);
+    assert.ok(labels !== undefined && labels.length > 0, name);
+  }
+  const wire = hex("02612e 00");
+  assert.is(decodeName(wire, 0)?.name, "a\\.");
+  assert.equal(encodeName("a\\.", 0), wire);
+  const name = encodeName("a\\.", 0);
+  const record = { name: "a\\.", type: TYPE.PTR, class: CLASS_IN, ttl: 1, data: name };
+  const message = { ...queryOf(1, question), qr: true, answers: [record] };
+  assert.equal(decodeMessage(encodeMessage(message))?.answers, [record]);
+});
+
+test("records do not change when the buffer they came in is used again", () => {
+  const buffer = Buffer.from(ANSWER);
+  const message = decodeMessage(buffer);
+  buffer.fill(0xff);
+  assert.equal(message, decodeMessage(ANSWER));
+});
+
 test.run();

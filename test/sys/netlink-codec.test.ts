@@ -181,4 +181,11 @@ test("damaged messages are never read past their end", () => {
   }
 });
 
+test("a refusal that lies about the length of the request has no text", () => {
+  for (const length of ["ffffffff", "fcffff7f", "f0ffffff", "ffffff7f"]) {
+    const lying = `2c000000 0200 0002 07000000 00000000 9bffffff ${length}` + "00".repeat(20);
+    assert.equal(codec.readAck(bytes(lying), 7), { errno: 101, text: "" });
+  }
+});
+
 test.run();
