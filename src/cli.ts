@@ -34,6 +34,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: "tell which way destinations would take, and why",
     load: async () => (await import("./commands/route.ts")).run,
   },
+  replay: {
+    summary: "replay a capture into the stack and tell what came of it",
+    load: async () => (await import("./commands/replay.ts")).run,
+  },
   demo: {
     summary: "show in namespaces of this machine that it works",
     load: async () => (await import("./commands/demo.ts")).runDemo,

@@ -29,6 +29,7 @@ export const HOST_LAYERS: Readonly<Record<string, number>> = {
   "src/types.ts": 0,
   "src/sys/": 1,
   "src/proto/": 1,
+  "src/pcap/": 1,
   // A table of names and bounds without behaviour, which config/ reads as core/ does.
   "src/core/options.ts": 1,
   // The model's types and pure look-ups of text, which whoever is configured reads.
@@ -44,6 +45,7 @@ export const HOST_LAYERS: Readonly<Record<string, number>> = {
   "src/serve/": 3,
   "src/tunnel/": 3,
   "src/dns/": 3,
+  "src/replay/": 3,
   "src/masks.ts": 4,
   "src/registry.ts": 4,
   "src/start-service.ts": 4,

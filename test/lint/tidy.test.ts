@@ -64,6 +64,7 @@ const ENTRIES = [
   "test/netsim/run.ts",
   "test/requirements/run.ts",
   "test/interop/run.ts",
+  "test/replay/run.ts",
   // A process of its own, started by path.
   "test/chain/relay-child.ts",
 ];

@@ -1,0 +1,161 @@
+/**
+ * The conversations of a capture: who opened each, what the capture and the core say about it. The
+ * table is bounded; the oldest gives way, and rows above a number are only counted.
+ */
+import { addressText } from "../core/core.ts";
+import type { IpFacts } from "../pcap/ip.ts";
+import type { RecordedStream } from "./recorded.ts";
+import type { TcpSegment } from "./segment.ts";
+import type { FlowRow, Hasher } from "./types.ts";
+
+const LIVE_MAX = 131_072;
+const ROWS_MAX = 200_000;
+
+/** One end as a string of UTF-16 units: port, then the address. */
+export function endKey(data: Uint8Array, at: number, addressBytes: number, port: number): string {
+  let key = String.fromCharCode(port);
+  for (let from = at; from < at + addressBytes; from += 2) {
+    key += String.fromCharCode(((data[from] ?? 0) << 8) | (data[from + 1] ?? 0));
+  }
+  return key;
+}
+
+/** The same for both directions. */
+export function pairKey(one: string, other: string): string {
+  return one < other ? one + other : other + one;
+}
+
+/** A packet of the client that waits. */
+export interface Held {
+  readonly segment: TcpSegment;
+  readonly atUs: number;
+}
+
+/** A TCP connection's numbers; those that are not known yet are undefined. */
+export class TcpFacts {
+  /** The client's SYN. */
+  irs: number | undefined;
+  clientScale = -1;
+  synPayload: Uint8Array | undefined;
+  /** The furthest byte of the client, counted from the first after its SYN. */
+  clientEnd = 0;
+  /** The recorded server's initial sequence number, its first timestamp, and its SYN-ACK. */
+  serverIss: number | undefined;
+  serverTs: number | undefined;
+  serverScale: number | undefined;
+  hasServerSyn = false;
+  isServerReset = false;
+  /** The core's initial sequence number and timestamps, and the furthest that it sent. */
+  coreIss: number | undefined;
+  coreTs = 0;
+  coreTsLast = 0;
+  coreSent = 0;
+  /** The latest acknowledgement that the core was given. */
+  ackFed: number | undefined;
+  isShut = false;
+  hasClientFin = false;
+  /** The connection before on the same ends, while the core may still have it. */
+  before: Conversation | undefined;
+  /** The SYN, to be sent again when that one is gone. */
+  syn: Uint8Array | undefined;
+  /** Taken away when the connection is over. */
+  stream: RecordedStream | undefined;
+  held: Held[] = [];
+}
+
+export class Conversation {
+  readonly proto: "tcp" | "udp";
+  readonly clientEnd: string;
+  readonly serverEnd: string;
+  readonly src: string;
+  readonly sport: number;
+  readonly dst: string;
+  readonly dport: number;
+  readonly tcp = new TcpFacts();
+  packets = 0;
+  /** The core's handle while it has the flow, else 0. */
+  handle = 0;
+  /** Address of its record. */
+  ptr = 0;
+  isOpened = false;
+  /** Of the core's record; "none" if there never was one. */
+  state = "none";
+  verdict = "";
+  clientBytes = 0;
+  serverBytes = 0;
+  retransmissions = 0;
+  filled = 0;
+  hash: Hasher | undefined;
+  digest = "";
+
+  /** Made from the first packet that was seen; `isFromClient` tells who sent it. */
+  constructor(proto: "tcp" | "udp", ip: IpFacts, ports: readonly [number, number], from: boolean) {
+    const { data, addressBytes, family } = ip;
+    const [client, server] = from ? [ip.src, ip.dst] : [ip.dst, ip.src];
+    this.proto = proto;
+    this.sport = from ? ports[0] : ports[1];
+    this.dport = from ? ports[1] : ports[0];
+    this.src = addressText(data.subarray(client, client + addressBytes), family);
+    this.dst = addressText(data.subarray(server, server + addressBytes), family);
+    this.clientEnd = endKey(data, client, addressBytes, this.sport);
+    this.serverEnd = endKey(data, server, addressBytes, this.dport);
+  }
+
+  row(): FlowRow {
+    const isTcp = this.proto === "tcp";
+    return {
+      proto: this.proto,
+      src: this.src,
+      sport: this.sport,
+      dst: this.dst,
+      dport: this.dport,
+      packets: this.packets,
+      state: this.state,
+      verdict: this.verdict,
+      client_bytes: this.clientBytes,
+      server_bytes: this.serverBytes,
+      retransmissions: this.retransmissions,
+      ...(isTcp && this.digest !== "" ? { client_sha256: this.digest } : {}),
+      ...(this.filled > 0 ? { server_filled: this.filled } : {}),
+    };
+  }
+}
+
+export class ConversationTable {
+  readonly #live = new Map<string, Conversation>();
+  readonly #all: Conversation[] = [];
+  readonly #onForgotten: (conversation: Conversation) => void;
+  omitted = 0;
+
+  /** `onForgotten`: a conversation gave way, whatever its state. */
+  constructor(onForgotten: (conversation: Conversation) => void) {
+    this.#onForgotten = onForgotten;
+  }
+
+  get all(): readonly Conversation[] {
+    return this.#all;
+  }
+
+  /** The latest conversation between two ends. */
+  between(one: string, other: string): Conversation | undefined {
+    return this.#live.get(pairKey(one, other));
+  }
+
+  /** Adds a conversation; it takes the place of one with the same ends. */
+  add(conversation: Conversation): void {
+    const key = pairKey(conversation.clientEnd, conversation.serverEnd);
+    this.#live.delete(key);
+    if (this.#live.size >= LIVE_MAX) this.#forgetOldest();
+    this.#live.set(key, conversation);
+    if (this.#all.length < ROWS_MAX) this.#all.push(conversation);
+    else this.omitted++;
+  }
+
+  #forgetOldest(): void {
+    for (const [key, conversation] of this.#live) {
+      this.#live.delete(key);
+      this.#onForgotten(conversation);
+      return;
+    }
+  }
+}
