@@ -78,10 +78,12 @@ function toObject(value: DocValue, field: ObjectField, reading: Reading, spot: S
   return short;
 }
 
-/** What stands where a map should may be a piece of a file, with anything in it: it is not shown. */
+/** A text or list in the place of a map may be a piece of a file, with anything in it: not shown. */
 function noMap(spot: Spot, value: DocValue): Error {
-  const kind = Array.isArray(value) ? "list" : typeof value === "string" ? "text" : typeof value;
-  return configError(spot.place, `${spot.path}: a ${kind} is not a map of keys and values`);
+  const why = "is not a map of keys and values";
+  if (typeof value !== "string" && !Array.isArray(value)) return wrong(spot, value, why);
+  const kind = typeof value === "string" ? "text" : "list";
+  return configError(spot.place, `${spot.path}: a ${kind} ${why}`);
 }
 
 function wrong(spot: Spot, value: DocValue, why: string): Error {
