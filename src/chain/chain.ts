@@ -21,7 +21,7 @@ import { Hop, type HopNode, type HopParts, type RouteRequest } from "./hop.ts";
 import { DIRECT, connectorOf, connectorSchemes, dialerOf, dialerSchemes } from "./list.ts";
 import { type Target, hostsOf } from "./rules.ts";
 import { SocketStream } from "./socket-stream.ts";
-import { type LoopCheck, dialTcp, inOrder } from "./socket.ts";
+import { type LoopCheck, dialTcp, inOrder, resolveHost } from "./socket.ts";
 import { type Leg, Traveller, addressOf, refuseRejected } from "./travel.ts";
 import type {
   Chain,
@@ -191,6 +191,11 @@ export class HopChain implements Chain {
       ...this.#traveller.context(last, signal, false),
       toNode: {
         isDirect: before.length === 0,
+        ...(before.length > 0
+          ? {}
+          : { connect: (inner) => this.#traveller.dialDatagrams(last, inner) }),
+        resolve: (host, inner) =>
+          resolveHost(host, inOrder(last.node.names, last.node.system), inner),
         open: async (inner) =>
           before.length > 0 ? this.#datagrams(before, inner) : this.#directDatagrams(last),
       },

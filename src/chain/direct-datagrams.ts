@@ -8,19 +8,11 @@ import { type Socket, createSocket } from "node:dgram";
 import { isIP } from "node:net";
 import { ipBytes } from "../proto/address.ts";
 import { loadNative } from "../sys/addon.ts";
-import type { Names } from "../types.ts";
 import { asChainError, reasonOf } from "./errors.ts";
-import { type LocalEnd, type LoopCheck, demandDevice, localsOf, resolveHost } from "./socket.ts";
+import { type DirectWay, type LocalEnd, demandDevice, localsOf, resolveHost } from "./socket.ts";
 import type { DatagramHandler, Endpoint, UpDatagrams } from "./types.ts";
 
-export type { LocalEnd } from "./socket.ts";
-
-/** How datagrams leave. */
-export interface DirectWay extends LocalEnd {
-  /** Asked before the system. */
-  readonly names?: Names | undefined;
-  readonly loopTo?: LoopCheck | undefined;
-}
+export type { DirectWay, LocalEnd } from "./socket.ts";
 
 /** Addresses that were found not to lead into our own devices, or to. */
 const CHECKED_MAX = 256;
@@ -130,7 +122,8 @@ export async function openUdp(family: 4 | 6, local: LocalEnd): Promise<Socket> {
   throw failure;
 }
 
-function openUdpBy(
+/** The same by one device or local address; undefined: the system chooses. */
+export function openUdpBy(
   family: 4 | 6,
   by: string | undefined,
   mark: number | undefined,

@@ -62,6 +62,12 @@ export function asChainError(error: unknown, party: Party, what: string): ChainE
   return new ChainError(message, { reason: reasonOf(error), party, cause: error });
 }
 
+/** A connection, asked of a node to which there are only datagrams. */
+export function tcpOverUdp(node: string): ChainError {
+  const message = `tcp over udp: node ${node} carries datagrams only`;
+  return new ChainError(message, { reason: "prohibited", party: "destination" });
+}
+
 /** What the reason of an aborted signal means: a deadline, or somebody who gave up. */
 export function abortError(signal: AbortSignal, party: Party, what: string): ChainError {
   const cause: unknown = signal.reason;

@@ -10,6 +10,7 @@ import { relayConnector } from "./relay-connector.ts";
 import { socks5Connector } from "./socks5-connector.ts";
 import { tlsDialer } from "./tls.ts";
 import type { Connector, Dialer } from "./types.ts";
+import { udpDialer } from "./udp.ts";
 import { wsDialer, wssDialer } from "./ws-dialer.ts";
 
 const tcpDialer: Dialer = {
@@ -28,6 +29,7 @@ const DIALERS: readonly Dialer[] = [
   mtlsDialer,
   mwsDialer,
   mwssDialer,
+  udpDialer,
 ];
 const CONNECTORS: readonly Connector[] = [
   relayConnector,

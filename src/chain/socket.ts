@@ -29,14 +29,18 @@ export interface LocalEnd {
   readonly mark?: number | undefined;
 }
 
-export interface DialOptions extends LocalEnd {
-  /** IP text or a name; "" = this machine. */
-  readonly host: string;
-  readonly port: number;
+/** How datagrams leave. */
+export interface DirectWay extends LocalEnd {
   /** Asked before the system. */
   readonly names?: Names | undefined;
   /** Names the own device that a socket without a device would enter; undefined: none. */
   readonly loopTo?: LoopCheck | undefined;
+}
+
+export interface DialOptions extends DirectWay {
+  /** IP text or a name; "" = this machine. */
+  readonly host: string;
+  readonly port: number;
   readonly signal: AbortSignal;
   /** Who is blamed for a failure. */
   readonly party: Party;

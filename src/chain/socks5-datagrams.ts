@@ -27,7 +27,7 @@ import {
 import { ChainError, asChainError } from "./errors.ts";
 import type { NodeMemory } from "./memory.ts";
 import { AssociationDatagrams } from "./relay-datagrams.ts";
-import { resolveHost, withSignal } from "./socket.ts";
+import { withSignal } from "./socket.ts";
 import { SocketStream } from "./socket-stream.ts";
 import { NO_REPLY, Socks5ReplyError, askSocks5 } from "./socks5.ts";
 import type {
@@ -37,6 +37,7 @@ import type {
   OpenTransport,
   Transport,
   UpDatagrams,
+  WayToNode,
 } from "./types.ts";
 
 type Way = NonNullable<NodeMemory["socks5Datagrams"]>;
@@ -131,14 +132,19 @@ async function associate(
     const message = `${what}: ${node.name} names no port`;
     throw new ChainError(message, { reason: "protocol", party: "proxy" });
   }
-  const own = await withSignal(serverOf(raw, node, toNode.isDirect), signal);
+  const own = await withSignal(serverOf(raw, node, toNode, signal), signal);
   const server = { host: hostOf(reply.address.host, own), port: reply.address.port };
   const carrier = await toNode.open(signal);
   return new AssociateDatagrams(transport, carrier, server);
 }
 
 /** Where the TCP connection goes: an IP, or a name that only the hops before can resolve. */
-async function serverOf(raw: Transport, node: NodeConfig, isDirect: boolean): Promise<string> {
+async function serverOf(
+  raw: Transport,
+  node: NodeConfig,
+  { isDirect, resolve }: WayToNode,
+  signal: AbortSignal,
+): Promise<string> {
   const host = parseHostPort(node.addr)?.host ?? "";
   const ip = ipBytes(host);
   if (ip !== undefined) return ipText(ip);
@@ -146,7 +152,7 @@ async function serverOf(raw: Transport, node: NodeConfig, isDirect: boolean): Pr
   const peer = raw instanceof SocketStream ? raw.below.tcp?.remoteAddress : undefined;
   if (peer !== undefined) return peer;
   try {
-    return (await resolveHost(host))[0] ?? host;
+    return (await resolve(host, signal))[0] ?? host;
   } catch (error) {
     throw asChainError(error, "proxy", host);
   }

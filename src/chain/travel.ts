@@ -13,12 +13,21 @@ import { configError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { MaskFunction } from "../proto/ws.ts";
 import type { Names } from "../types.ts";
+import { openConnected } from "./connected-datagrams.ts";
 import { Deadline } from "./deadline.ts";
-import { ChainError, type Party, abortError, asChainError } from "./errors.ts";
+import { ChainError, type Party, abortError, asChainError, tcpOverUdp } from "./errors.ts";
 import type { HopNode } from "./hop.ts";
 import { SocketStream } from "./socket-stream.ts";
 import { type LocalEnd, type LoopCheck, dialTcp, inOrder } from "./socket.ts";
-import type { Connector, Dialer, Endpoint, NodeContext, NodeCounters, Transport } from "./types.ts";
+import type {
+  Connector,
+  Dialer,
+  Endpoint,
+  NodeContext,
+  NodeCounters,
+  Transport,
+  UpDatagrams,
+} from "./types.ts";
 
 const DIAL_MS = 15_000;
 const LOG_PERIOD_MS = 60_000;
@@ -87,6 +96,7 @@ export class Traveller {
     const leg = legs.at(-1);
     if (leg?.dialer === undefined) throw new Error("a route without nodes was travelled");
     const { dialer, node } = leg;
+    if (dialer.isDatagram === true) throw tcpOverUdp(node.config.name);
     if (dialer.stream !== undefined) {
       return this.#step(leg, outer, async (signal) => {
         const open = (own: AbortSignal): Promise<Transport> => this.#raw(legs, own);
@@ -133,6 +143,22 @@ export class Traveller {
     return new SocketStream(socket);
   }
 
+  /** A UDP socket of ours, connected to the node. */
+  dialDatagrams(leg: Leg, outer: AbortSignal): Promise<UpDatagrams> {
+    const { config, names, system } = leg.node;
+    const { loopTo } = this.#options;
+    return this.#step(leg, outer, (signal) =>
+      openConnected({
+        ...addressOf(config),
+        ...leg.local,
+        names: inOrder(names, system),
+        loopTo,
+        signal,
+        party: "proxy",
+      }),
+    );
+  }
+
   context(leg: Leg, signal: AbortSignal, inner: boolean): NodeContext {
     const { log, mask } = this.#options;
     const { memory } = leg.node;
@@ -157,11 +183,11 @@ export class Traveller {
   }
 
   /** One node's part, with its deadline and its mark. */
-  async #step(
+  async #step<T>(
     leg: Leg,
     outer: AbortSignal,
-    act: (signal: AbortSignal) => Promise<Transport | undefined>,
-  ): Promise<Transport> {
+    act: (signal: AbortSignal) => Promise<T | undefined>,
+  ): Promise<T> {
     const { node } = leg;
     const dialMs = metaDurationMs(node.config.metadata, "dialTimeout", DIAL_MS);
     const limit = new Deadline(Math.max(1, dialMs), [outer]);

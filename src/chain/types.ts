@@ -7,6 +7,7 @@ import type { Logger } from "../log.ts";
 import type { BypassHit, Network } from "../types.ts";
 import type { MaskFunction } from "../proto/ws.ts";
 import type { NodeMemory } from "./memory.ts";
+import type { DirectWay } from "./socket.ts";
 
 /** Why a destination (or the way to it) could not be reached; maps to what the client is told. */
 export type Unreachable =
@@ -133,6 +134,8 @@ export interface Router {
     destination: Endpoint,
     names?: readonly string[],
   ): BypassHit | undefined;
+  /** How datagrams leave that are sent from here, for sockets that a handler makes itself. */
+  directWay(context: RouteContext): DirectWay;
   close(): void;
 }
 
@@ -165,11 +168,17 @@ export interface WayToNode {
   /** By sockets of ours (the node's device and mark), else through the hops before. */
   readonly isDirect: boolean;
   open(signal: AbortSignal): Promise<UpDatagrams>;
+  /** A socket of ours, connected to the node's address; absent where others are before it. */
+  readonly connect?: (signal: AbortSignal) => Promise<UpDatagrams>;
+  /** Addresses of a name, as a socket of ours would find them. */
+  readonly resolve: (host: string, signal: AbortSignal) => Promise<readonly string[]>;
 }
 
 /** The transport to one node: the first dials, the later ones run inside the stream before them. */
 export interface Dialer {
   readonly scheme: string;
+  /** There are only datagrams to the node: streams are refused, and no handshake is asked for. */
+  readonly isDatagram?: boolean;
   /** Checks the node's options once, before anything is dialled; throws a configuration error. */
   prepare?(node: NodeConfig, memory: NodeMemory): void;
   /** Turns a raw connection to the node into this dialer's stream (TLS, WebSocket …). */

@@ -108,6 +108,7 @@ export const DIALER_KEYS: Readonly<Record<string, readonly string[]>> = {
   mws: [...TCP_KEYS, ...WS_KEYS, ...WS_TCP_KEYS, ...MUX_KEYS],
   mwss: [...TCP_KEYS, ...WS_KEYS, ...WS_TCP_KEYS, ...MUX_KEYS],
   direct: TCP_KEYS,
+  udp: [],
 };
 
 /** TLS and authentication keys of URLs, which are taken out before metadata is made of the rest. */

@@ -27,6 +27,7 @@ import { didYouMean } from "./suggest.ts";
 import { tungoOptions } from "./tungo.ts";
 import {
   CONNECTORS_BUILT,
+  CONNECTORS_OF_UDP,
   DIALERS_BUILT,
   HANDLERS_BUILT,
   LISTENERS_BUILT,
@@ -276,6 +277,20 @@ function checkChain(chain: ChainConfig): void {
     throw configError("", `the chain ${chain.name} has no hops; everything would go direct`);
   }
   for (const hop of chain.hops) checkHop(chain, hop);
+  for (const node of chain.hops.flatMap(({ nodes }) => nodes)) checkDatagramNode(chain, node);
+}
+
+/** Over the dialer udp there are no streams: neither for a protocol nor for a further hop. */
+function checkDatagramNode(chain: ChainConfig, { connector, dialer, place }: NodeConfig): void {
+  if (dialer.type !== "udp" || connector.type === "direct") return;
+  const only = Array.from(CONNECTORS_OF_UDP).join(" or ");
+  if (!CONNECTORS_OF_UDP.has(connector.type)) {
+    const what = `the connector ${connector.type} needs a stream, and the dialer udp has none`;
+    throw configError(place, `${what}: write ${connector.type}+tcp, or ${only} with udp`);
+  }
+  if (chain.hops.length === 1) return;
+  const why = `the dialer udp must be the only hop of its chain, ${chain.name} has more`;
+  throw configError(place, `${why}: datagrams to the node cannot pass other hops`);
 }
 
 function checkHop(chain: ChainConfig, hop: HopConfig): void {

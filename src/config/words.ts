@@ -41,7 +41,9 @@ export const STRATEGY_WORDS_GOST = words("parallel lowestlatency lowest ll");
 export const HANDLERS_BUILT = words("tungo relay socks5 http auto tcp udp forward");
 export const LISTENERS_BUILT = words("tungo tcp tls ws wss mtls mws mwss udp");
 export const CONNECTORS_BUILT = words("relay socks5 http forward tcp direct");
-export const DIALERS_BUILT = words("tcp tls ws wss mtls mws mwss");
+export const DIALERS_BUILT = words("tcp tls ws wss mtls mws mwss udp");
+/** Connectors that hand out the node's own connection: the only ones for the dialer udp. */
+export const CONNECTORS_OF_UDP = words("forward tcp");
 
 /** Listeners whose address is only a label: no socket is opened on it. */
 export const DEVICE_LISTENERS = words("tun tap tungo");

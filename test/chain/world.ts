@@ -15,7 +15,7 @@ import type {
 import { type Logger, createLogger } from "../../src/log.ts";
 import { authenticatorOf } from "../../src/serve/auth.ts";
 import { type RunningServer, startServer } from "../../src/serve/server.ts";
-import type { Authenticator, Bypass } from "../../src/types.ts";
+import type { Authenticator, Bypass, Names } from "../../src/types.ts";
 import { generateCertificate } from "../../src/serve/cert.ts";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -136,6 +136,7 @@ export interface StartParts extends ServiceParts {
   readonly refuses?: (network: "tcp" | "udp", host: string, port: number) => boolean;
   /** What `chain` leads to. */
   readonly through?: HopChain;
+  readonly names?: Names;
 }
 
 /** A bypass of one rule. */
@@ -152,7 +153,7 @@ export function authenticatorFor(service: ServiceConfig): Authenticator | undefi
 
 export async function startRelay(parts: StartParts): Promise<RunningServer> {
   const service = serviceOf({ ...parts, ...(parts.through === undefined ? {} : { chain: "up" }) });
-  const { log = quiet, through } = parts;
+  const { log = quiet, through, names } = parts;
   return startServer(service, emptyConfig, {
     log,
     signal: new AbortController().signal,
@@ -162,6 +163,7 @@ export async function startRelay(parts: StartParts): Promise<RunningServer> {
       dialTimeoutMs: 15_000,
       local: {},
       bypass: bypassOf(parts.refuses),
+      names,
       chains: through === undefined ? undefined : new ChainGroup([new Member(through)]),
     }),
   });

@@ -44,6 +44,7 @@ export function routerOf(refuses: Rule = never, chain?: Chain): Router {
       return ruled;
     },
     refuses: (_network, destination) => hit(destination),
+    directWay: () => ({}),
     close: () => undefined,
   };
 }

@@ -111,6 +111,10 @@ async function checkNode({ chain, hop, node, nowMs }: NodeCheck): Promise<Findin
   const addresses = await checkName(check, address.host, findings);
   if (addresses === undefined) return findings;
   const way = wayText(addresses);
+  if (node.dialer.type === "udp") {
+    const text = `${node.addr} is UDP: only an answer to real questions shows that it is there`;
+    return [...findings, note(check, text, "")];
+  }
   const own = (key: string): string =>
     metaString(node.metadata, key) || metaString(hop.metadata, key);
   const device = own("interface");
