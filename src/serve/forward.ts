@@ -53,13 +53,13 @@ export class ForwardHandler extends SessionHandler implements Handler {
     const limit = { ms: DIAL_MS, outer: this.stopped };
     const target = this.#targets.next(ipOf(accepted.peer));
     if (target?.network === "udp") {
-      const { result } = await whileOpen(
+      const { result, hasEnded } = await whileOpen(
         transport,
         limit,
         (signal) => this.#carrier(accepted, target, signal),
         (late) => late.close(),
       );
-      await pipe(transport, datagramStream(result, target.endpoint), false, this.#idleMs);
+      await pipe(transport, datagramStream(result, target.endpoint), hasEnded, this.#idleMs);
       return;
     }
     const { stream, hasEnded } = await dialWhileOpen(transport, limit, (signal) =>

@@ -36,15 +36,14 @@ import {
 import { type HttpSession, routeContext } from "./http-session.ts";
 import { type HttpSettings, httpSettings } from "./http-settings.ts";
 import { pipe } from "./relay-pipe.ts";
-
 import {
   DIAL_MS,
   ClientGone,
   SessionHandler,
+  carrierWhileOpen,
   dialWhileOpen,
   ipOf,
   sayAndClose,
-  whileOpen,
 } from "./session.ts";
 
 /** For a request to begin, where no idleTimeout says otherwise. */
@@ -168,17 +167,13 @@ export class HttpHandler extends SessionHandler {
       const reply = encodeStatus(403, [EMPTY]);
       throw new HttpRefusal("UDP is off (udp=true switches it on)", reply);
     }
-    const limit = { ms: DIAL_MS, outer: stopped };
-    const { result } = await whileOpen(
-      transport,
-      limit,
-      (signal) => router.datagrams(routeContext(session, signal)),
-      (late) => late.close(),
+    const carrier = await carrierWhileOpen(transport, stopped, (signal) =>
+      router.datagrams(routeContext(session, signal)),
     ).catch((error: unknown) => {
       throw this.#dialFailure(error, { host: "", port: 0 });
     });
     transport.write([encodeStatus(200, [EMPTY])], noop);
-    await serveFrames(transport, result, { idleMs: settings.udpIdleMs, signal: stopped });
+    await serveFrames(transport, carrier, { idleMs: settings.udpIdleMs, signal: stopped });
   }
 
   #failure(status: number, fields: Parameters<typeof encodeStatus>[1] = []): Buffer {

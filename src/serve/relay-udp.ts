@@ -8,9 +8,11 @@
  */
 import { type Socket, createSocket } from "node:dgram";
 import { isIP } from "node:net";
-import { asChainError } from "../chain/errors.ts";
-import { openDirectDatagrams, openUdp } from "../chain/direct-datagrams.ts";
-import { resolveHost } from "../chain/socket.ts";
+import { openConnected } from "../chain/connected-datagrams.ts";
+import { Deadline } from "../chain/deadline.ts";
+import { openDirectDatagrams } from "../chain/direct-datagrams.ts";
+import { ChainError, asChainError } from "../chain/errors.ts";
+import { type DirectWay, resolveHost, withSignal } from "../chain/socket.ts";
 import type { RouteContext, Router, Endpoint, Transport, UpDatagrams } from "../chain/types.ts";
 import { joinHostPort } from "../config/net.ts";
 import { messageOf } from "../errors.ts";
@@ -18,12 +20,13 @@ import type { Logger } from "../log.ts";
 import { DatagramReader, encodeDatagram } from "../proto/relay-udp.ts";
 import { STATUS_OK, encodeReply } from "../proto/relay.ts";
 import { type SessionLimits, carryDatagrams, serveFrames } from "./datagram-session.ts";
+import { isFrom } from "./forward-source.ts";
+import { carrierWhileOpen } from "./session.ts";
 
 export interface UdpSettings {
   readonly log: Logger;
   readonly idleMs: number;
   readonly router: Router;
-  readonly local: { readonly device?: string; readonly mark?: number };
   /** The router has a chain: its carrier takes the place of sockets. */
   readonly isChained: boolean;
 }
@@ -31,6 +34,7 @@ export interface UdpSettings {
 /** In the socket, not yet sent; beyond it datagrams are dropped. */
 const QUEUE_BYTES_MAX = 1024 * 1024;
 const LOOKUPS_MAX = 64;
+const LOOKUP_MS = 15_000;
 const NAMES_MAX = 1024;
 const NAME_LIFE_MS = 60_000;
 /** Datagram sockets ask for a buffer that holds a burst. */
@@ -45,9 +49,10 @@ export async function serveUdpConnect(
   settings: UdpSettings,
   route: RouteContext,
 ): Promise<void> {
-  const carrier = settings.isChained
-    ? await settings.router.datagrams(route)
-    : await openConnected(target, settings);
+  const opened = await carrierWhileOpen(transport, route.signal, (signal) =>
+    openConnect(target, settings, { ...route, signal }),
+  );
+  const carrier = fromOnly(opened, target);
   transport.write([encodeReply({ status: STATUS_OK })], noop);
   const reader = new DatagramReader();
   await carryDatagrams({
@@ -63,6 +68,22 @@ export async function serveUdpConnect(
   });
 }
 
+/** What others send to our socket is not the target's. */
+function fromOnly(carrier: UpDatagrams, target: Endpoint): UpDatagrams {
+  return {
+    attach: (handler) => {
+      carrier.attach({
+        message: (data, source) => {
+          if (isFrom(source, target)) handler.message(data, source);
+        },
+        close: (error) => handler.close(error),
+      });
+    },
+    send: (data, to) => carrier.send(data, to),
+    close: () => carrier.close(),
+  };
+}
+
 /** BIND for udp: the association. Throws ChainError before the reply. */
 export async function serveAssociation(
   transport: Transport,
@@ -70,17 +91,21 @@ export async function serveAssociation(
   settings: UdpSettings,
   route: RouteContext,
 ): Promise<void> {
-  const isPlain = settings.local.device === undefined && settings.local.mark === undefined;
+  const { device, mark } = settings.router.directWay(route);
+  const isPlain = device === undefined && mark === undefined;
   let carrier: UpDatagrams;
   let bound: Endpoint = { host: "0.0.0.0", port: 0 };
+  const { log } = settings;
   if (settings.isChained) {
-    carrier = await settings.router.datagrams(route);
+    carrier = await carrierWhileOpen(transport, route.signal, (signal) =>
+      settings.router.datagrams({ ...route, signal }),
+    );
   } else if (isPlain) {
-    const opened = await AssociationSocket.open(address, settings.log);
+    const opened = await AssociationSocket.open(address, settings.router.directWay(route), log);
     carrier = opened;
     bound = opened.bound;
   } else {
-    carrier = openDirectDatagrams(settings.local);
+    carrier = openDirectDatagrams(settings.router.directWay(route));
   }
   transport.write([encodeReply({ status: STATUS_OK, address: bound })], noop);
   await serveFrames(transport, carrier, limitsOf(settings, route));
@@ -96,55 +121,27 @@ function limitsOf(
   return { idleMs, signal, ...(isChained ? {} : { refuses }) };
 }
 
-/** A socket connected to one destination: the kernel filters what comes from elsewhere. */
-async function openConnected(target: Endpoint, settings: UdpSettings): Promise<UpDatagrams> {
+/** For one destination; names as the service's own connections find them. */
+async function openConnect(
+  target: Endpoint,
+  { router, isChained }: UdpSettings,
+  context: RouteContext,
+): Promise<UpDatagrams> {
+  if (isChained) return router.datagrams(context);
+  const way = router.directWay(context);
+  const { signal } = context;
+  const what = joinHostPort(target.host, target.port);
   try {
-    const [address] = await resolveHost(target.host);
-    if (address === undefined) {
-      throw Object.assign(new Error("the name has no address"), { code: "ENOTFOUND" });
+    const found = await withSignal(resolveHost(target.host, way.names, signal), signal);
+    const [address = target.host] = found;
+    if (router.refuses("udp", { host: address, port: target.port }) !== undefined) {
+      const message = `${what} is bypassed`;
+      throw new ChainError(message, { reason: "prohibited", party: "destination" });
     }
-    const socket = await openUdp(isIP(address) === 6 ? 6 : 4, settings.local);
-    await new Promise<void>((resolve, reject) => {
-      socket.once("error", reject);
-      socket.connect(target.port, address, () => {
-        socket.off("error", reject);
-        resolve();
-      });
-    });
-    return new ConnectedDatagrams(socket, target);
+    const names = { resolve: () => Promise.resolve(found) };
+    return await openConnected({ ...way, ...target, names, signal, party: "destination" });
   } catch (error) {
-    throw asChainError(error, "destination", joinHostPort(target.host, target.port));
-  }
-}
-
-class ConnectedDatagrams implements UpDatagrams {
-  readonly #socket: Socket;
-  readonly #target: Endpoint;
-  #isClosed = false;
-
-  constructor(socket: Socket, target: Endpoint) {
-    this.#socket = socket;
-    this.#target = target;
-    growBuffer(socket);
-  }
-
-  attach(handler: Parameters<UpDatagrams["attach"]>[0]): void {
-    this.#socket.on("error", noop);
-    this.#socket.on("message", (data) => {
-      handler.message(data, this.#target);
-    });
-  }
-
-  send(data: Uint8Array): boolean {
-    if (this.#isClosed || this.#socket.getSendQueueSize() > QUEUE_BYTES_MAX) return false;
-    this.#socket.send(Buffer.from(data), noop);
-    return true;
-  }
-
-  close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.#socket.close();
+    throw asChainError(error, "destination", what);
   }
 }
 
@@ -165,14 +162,18 @@ interface KnownName {
 export class AssociationSocket implements UpDatagrams {
   readonly bound: Endpoint;
   readonly #socket: Socket;
+  readonly #way: DirectWay;
   readonly #log: Logger;
+  readonly #checked = new Map<string, boolean>();
+  readonly #stop = new AbortController();
   readonly #isDual: boolean;
   readonly #names = new Map<string, KnownName>();
   #lookups = 0;
   #isClosed = false;
 
-  private constructor(socket: Socket, log: Logger) {
+  private constructor(socket: Socket, way: DirectWay, log: Logger) {
     this.#socket = socket;
+    this.#way = way;
     this.#log = log;
     const { address, port, family } = socket.address();
     this.bound = { host: address, port };
@@ -181,20 +182,20 @@ export class AssociationSocket implements UpDatagrams {
   }
 
   /** Unspecified addresses open a dual-stack socket, or IPv4 where there is no IPv6. */
-  static async open(address: Endpoint, log: Logger): Promise<AssociationSocket> {
+  static async open(address: Endpoint, way: DirectWay, log: Logger): Promise<AssociationSocket> {
     const { host, port } = address;
     const isAny = host === "" || host === "0.0.0.0" || host === "::";
     const what = `UDP ${joinHostPort(host, port)}`;
     try {
       if (!isAny) {
-        const [ip = host] = await resolveHost(host);
-        return new AssociationSocket(await bindUdp(ip, port), log);
+        const [ip = host] = await resolveHost(host, way.names);
+        return new AssociationSocket(await bindUdp(ip, port), way, log);
       }
-      return new AssociationSocket(await bindUdp("::", port), log);
+      return new AssociationSocket(await bindUdp("::", port), way, log);
     } catch (error) {
       const { code } = error as { code?: string };
       if (isAny && (code === "EAFNOSUPPORT" || code === "EADDRNOTAVAIL")) {
-        return new AssociationSocket(await bindUdp("0.0.0.0", port), log);
+        return new AssociationSocket(await bindUdp("0.0.0.0", port), way, log);
       }
       const failure = asChainError(error, "destination", what);
       throw Object.assign(failure, { reason: "refused" });
@@ -232,13 +233,18 @@ export class AssociationSocket implements UpDatagrams {
     const { host, port } = destination;
     try {
       if (host === "") throw new Error("a name of length 0");
-      const found = await resolveHost(host);
+      const limit = new Deadline(LOOKUP_MS, [this.#stop.signal]);
+      const { signal } = limit;
+      const found = await withSignal(resolveHost(host, this.#way.names, signal), signal).finally(
+        () => limit.end(),
+      );
       const address = found.find((one) => isIP(one) === 4) ?? found[0];
       if (address === undefined) throw new Error("no address");
       if (this.#names.size >= NAMES_MAX) this.#names.clear();
       this.#names.set(host, { address, untilMs: performance.now() + NAME_LIFE_MS });
       this.#sendTo(data, address, port);
     } catch (error) {
+      if (this.#isClosed) return;
       const message = `UDP to "${host}" dropped: ${messageOf(error)}`;
       this.#log.once(`udp name ${host}`, 60_000, { message });
     } finally {
@@ -247,7 +253,7 @@ export class AssociationSocket implements UpDatagrams {
   }
 
   #sendTo(data: Uint8Array, address: string, port: number): void {
-    if (this.#isClosed || port === 0) return;
+    if (this.#isClosed || port === 0 || this.#loops(address)) return;
     const family = isIP(address);
     if (family === 6 && !this.#isDual) return;
     let to = address;
@@ -256,9 +262,22 @@ export class AssociationSocket implements UpDatagrams {
     this.#socket.send(Buffer.from(data), port, to, noop);
   }
 
+  /** Whether a datagram to `address` would come back through a device of ours. */
+  #loops(address: string): boolean {
+    const { loopTo, mark } = this.#way;
+    if (loopTo === undefined) return false;
+    const known = this.#checked.get(address);
+    if (known !== undefined) return known;
+    const loops = loopTo(address, mark) !== undefined;
+    if (this.#checked.size >= NAMES_MAX) this.#checked.clear();
+    this.#checked.set(address, loops);
+    return loops;
+  }
+
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#stop.abort(new Error("closed"));
     this.#socket.close();
   }
 }

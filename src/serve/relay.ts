@@ -11,7 +11,7 @@
 import { asChainError } from "../chain/errors.ts";
 import { type MuxSettings, muxSettings } from "../chain/mux-settings.ts";
 import type { Endpoint, RouteContext, Transport, Unreachable, UpStream } from "../chain/types.ts";
-import { metaBool, metaDurationMs, metaInt, metaString } from "../config/metadata.ts";
+import { metaBool, metaDurationMs } from "../config/metadata.ts";
 import type { ServiceConfig } from "../config/model.ts";
 import { joinHostPort } from "../config/net.ts";
 import { messageOf } from "../errors.ts";
@@ -108,7 +108,6 @@ export class RelayHandler extends SessionHandler {
       log: context.log,
       idleMs: metaDurationMs(metadata, ["udp.timeout", "udpTimeout"], UDP_IDLE_MS),
       router: context.router,
-      local: this.#localEnd(),
       isChained: handler.chain !== undefined || handler.chainGroup !== undefined,
     };
     this.#warnOpen();
@@ -122,13 +121,6 @@ export class RelayHandler extends SessionHandler {
       `${this.#service.addr}: relay without authentication: everybody who reaches this address ` +
         "can use it as a proxy; use relay://USER:PASSWORD@… or auth.file",
     );
-  }
-
-  #localEnd(): { device?: string; mark?: number } {
-    const { metadata } = this.#service;
-    const device = metaString(metadata, "interface", "");
-    const mark = metaInt(metadata, "so_mark", 0);
-    return { ...(device === "" ? {} : { device }), ...(mark > 0 ? { mark } : {}) };
   }
 
   protected override async serve(accepted: Accepted): Promise<void> {

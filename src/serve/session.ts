@@ -7,7 +7,7 @@
 import { setMaxListeners } from "node:events";
 import { Deadline } from "../chain/deadline.ts";
 import { ChainError } from "../chain/errors.ts";
-import type { Transport, UpStream } from "../chain/types.ts";
+import type { Transport, UpDatagrams, UpStream } from "../chain/types.ts";
 import { parseHostPort } from "../config/net.ts";
 import type { Accepted, Handler } from "./handler.ts";
 
@@ -17,6 +17,8 @@ const LINGER_BYTES_MAX = 1024 * 1024;
 
 /** For dials: the router has deadlines of its own. */
 export const DIAL_MS = 0x7fff_ffff;
+/** For datagrams there may be names to look up first. */
+const CARRIER_MS = 30_000;
 
 export abstract class SessionHandler implements Handler {
   readonly #open = new Set<Transport>();
@@ -115,6 +117,19 @@ export async function whileOpen<T>(
   } finally {
     deadline.end();
   }
+}
+
+/** `whileOpen` for datagrams, which nobody hears once the client has ended: ClientGone. */
+export async function carrierWhileOpen(
+  transport: Transport,
+  outer: AbortSignal,
+  open: (signal: AbortSignal) => Promise<UpDatagrams>,
+): Promise<UpDatagrams> {
+  const limit = { ms: CARRIER_MS, outer };
+  const { result, hasEnded } = await whileOpen(transport, limit, open, (late) => late.close());
+  if (!hasEnded) return result;
+  result.close();
+  throw new ClientGone();
 }
 
 /** `whileOpen` for a dial. */

@@ -28,11 +28,10 @@ import {
 } from "../proto/socks5.ts";
 import { type SessionLimits, serveFrames } from "./datagram-session.ts";
 import { AssociationSocket } from "./relay-udp.ts";
-import { ipOf, whileOpen } from "./session.ts";
+import { carrierWhileOpen, ipOf } from "./session.ts";
 import { type Socks5Client, Socks5Refusal, plainIp } from "./socks5-settings.ts";
 
 const ROOMS_MAX = 4096;
-const OPEN_MS = 30_000;
 const BIND_TRIES_MAX = 64;
 const SEND_QUEUE_BYTES_MAX = 1024 * 1024;
 /** A buffer that holds a burst. */
@@ -115,10 +114,11 @@ async function openRouted(client: Socks5Client): Promise<Tunnel> {
   };
 }
 
-async function openBound({ request, context }: Socks5Client): Promise<Tunnel> {
+async function openBound({ request, context, route }: Socks5Client): Promise<Tunnel> {
   const { host, port } = request.address;
   // 0.0.0.0 would be taken for both families.
-  const socket = await AssociationSocket.open({ host, port }, context.log).catch(
+  const way = context.router.directWay(route);
+  const socket = await AssociationSocket.open({ host, port }, way, context.log).catch(
     (error: unknown) => {
       throw new Socks5Refusal(`UDP: ${messageOf(error)}`);
     },
@@ -126,14 +126,10 @@ async function openBound({ request, context }: Socks5Client): Promise<Tunnel> {
   return { carrier: socket, bound: socket.bound };
 }
 
-async function openCarrier({ transport, context, route }: Socks5Client): Promise<UpDatagrams> {
-  const { result } = await whileOpen(
-    transport,
-    { ms: OPEN_MS, outer: route.signal },
-    (signal) => context.router.datagrams({ ...route, signal }),
-    (late) => late.close(),
+function openCarrier({ transport, context, route }: Socks5Client): Promise<UpDatagrams> {
+  return carrierWhileOpen(transport, route.signal, (signal) =>
+    context.router.datagrams({ ...route, signal }),
   );
-  return result;
 }
 
 /** On the address that the client reached, in the range of ports if there is one. */
@@ -271,7 +267,9 @@ class Association {
     if (known !== undefined) return known;
     if (this.#names.size >= NAMES_MAX) this.#names.clear();
     this.#names.set(host, host);
-    resolveHost(host).then(
+    const { context, route } = this.#client;
+    const { names } = context.router.directWay(route);
+    resolveHost(host, names, route.signal).then(
       ([ip]) => this.#names.set(host, ip ?? host),
       () => undefined,
     );

@@ -3,6 +3,7 @@ import { type Socket, createSocket } from "node:dgram";
 import { once } from "node:events";
 import * as assert from "uvu/assert";
 import type { Chain, Endpoint, UpDatagrams } from "../../src/chain/types.ts";
+import type { Names } from "../../src/types.ts";
 import {
   MemoryLog,
   type StartParts,
@@ -227,6 +228,32 @@ test("datagrams go through a direct node and through a server behind a chain", a
     await eventually(() => seen.got.length === 1);
   });
   await inner.close();
+});
+
+test("names of datagrams are the service's, for associations and for CONNECT", async () => {
+  const asked: string[] = [];
+  const names: Names = {
+    resolve: (host) => {
+      asked.push(host);
+      if (host === "gone.example") return Promise.reject(new Error("no such name"));
+      return Promise.resolve(host === "echo.example" ? ["127.0.0.1"] : ["192.0.2.66"]);
+    },
+  };
+  const refuses = (_network: string, host: string): boolean => host === "192.0.2.66";
+  for (const mode of ["association", "connect"]) {
+    const node = { connectorMetadata: { "relay.udp": mode } };
+    asked.length = 0;
+    await withCarrier({ names, refuses }, node, async (carrier, seen) => {
+      carrier.send(Buffer.from("x"), { host: "echo.example", port: one.port });
+      await eventually(() => seen.got.length === 1);
+      assert.equal(asked, ["echo.example"], mode);
+      if (mode === "association") return;
+      carrier.send(Buffer.from("x"), { host: "gone.example", port: 7 });
+      carrier.send(Buffer.from("x"), { host: "bad.example", port: 9 });
+      await eventually(() => seen.failed.length === 2);
+      assert.ok(seen.failed.includes("9 prohibited"), seen.failed.join());
+    });
+  }
 });
 
 test.run();
