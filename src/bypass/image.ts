@@ -10,13 +10,16 @@ import { LINE_BYTES_MAX } from "../sys/source-list.ts";
 import type { SourcePart } from "../sys/source-list.ts";
 import {
   PLAIN_BELOW,
+  PLAIN_GLOB,
   PLAIN_NET_4,
   PLAIN_NET_6,
   PLAIN_NOT,
   PLAIN_RANGE_4,
   PlainReader,
 } from "./plain.ts";
-import { ANY_PORT, LABELS_MAX, parseRule } from "./rule.ts";
+import { Anchors, PatternReader } from "./pattern.ts";
+import type { Pattern } from "./pattern.ts";
+import { ANY_PORT, parseRule } from "./rule.ts";
 import type { Ports, Rule } from "./rule.ts";
 import type { Glob } from "./glob.ts";
 
@@ -26,7 +29,6 @@ const CHUNK_BYTES = 1024 * 1024;
 /** Wildcards that one look-up may have to try: those without, and those with the same anchor. */
 export const GLOBS_PER_ANCHOR_MAX = 65536;
 /** Lines between two looks at the rest of the program. */
-const ANCHORS = 2 ** 18;
 const LINES_PER_SLICE = 20_000;
 
 export interface ImageFlags {
@@ -54,8 +56,8 @@ export class RuleImage {
   readonly #extra: Uint8Array[] = [];
   #extraBytes = 0;
   readonly #plain = new PlainReader();
-  /** Wildcards by a hash of their anchor: few bytes, and no fewer than there are. */
-  readonly #anchors = new Uint32Array(ANCHORS);
+  readonly #pattern = new PatternReader();
+  readonly #anchors = new Anchors();
   #isSealed = false;
 
   /** `warn` hears of rules that never match, and of lines of URLs that are left out. */
@@ -118,6 +120,11 @@ export class RuleImage {
     } else if (kind === PLAIN_NET_6) {
       const word = abi.RULE_CIDR_6 | (plain.prefix << 8);
       this.#record(text, this.#put(plain.address), ANY_PORT, word);
+    } else if (kind === PLAIN_GLOB) {
+      const ports = { min: plain.portMin, max: plain.portMax };
+      const pattern = this.#pattern.read(bytes, plain.nameFrom, plain.nameEnd);
+      // Where there are too many, what follows tells the place.
+      return this.#addPattern(pattern, ports, text);
     } else {
       this.#addRange(plain.address, plain.address, text);
     }
@@ -234,54 +241,38 @@ export class RuleImage {
     if (glob.tokens.length > abi.ROUTE_NAME_MAX * 8) {
       throw configError(place, "the wildcard is too long");
     }
-    const value = this.#put(glob.tokens);
-    const anchor = this.#anchorOf(glob);
-    const seen = this.#anchors[anchor.key] ?? 0;
-    if (seen >= GLOBS_PER_ANCHOR_MAX) {
-      throw configError(place, `more than ${GLOBS_PER_ANCHOR_MAX} wildcards of the same form`);
-    }
-    this.#anchors[anchor.key] = seen + 1;
-    const word = abi.RULE_GLOB | (anchor.kind << 8) | (anchor.bytes << 24);
-    this.#record(text, value, ports, word);
+    const { tokens, head, tail } = glob;
+    const [headBytes, tailBytes] = [Buffer.byteLength(head), Buffer.byteLength(tail)];
+    const pattern = { tokens, length: tokens.length, headBytes, tailBytes };
+    if (this.#addPattern(pattern, ports, text)) return;
+    throw configError(place, `more than ${GLOBS_PER_ANCHOR_MAX} wildcards of the same form`);
   }
 
-  /** By which literal end a wildcard is found: the one that fewer others have. */
-  #anchorOf({ head, tail }: Glob): { kind: number; bytes: number; key: number } {
-    const choices: { kind: number; bytes: number; key: number; count: number }[] = [];
-    const dot = tail.indexOf(".");
-    const labels = dot < 0 ? "" : tail.slice(dot + 1);
-    const tailBytes = Buffer.byteLength(labels);
-    if (labels !== "" && tailBytes <= 255 && labels.split(".").length <= LABELS_MAX) {
-      const key = anchorKey(`.${labels}`);
-      const count = this.#anchors[key] ?? 0;
-      choices.push({ kind: abi.RULE_ANCHOR_TAIL, bytes: tailBytes, key, count });
-    }
-    // Characters of one byte only: a head must not be cut within one. Few lengths: few look-ups.
-    const plain = /^[\x20-\x7e]*/.exec(head.slice(0, abi.RULE_HEAD_MAX))?.[0] ?? "";
-    const start = plain.slice(0, 2 ** Math.floor(Math.log2(Math.max(1, plain.length))));
-    if (start !== "") {
-      const key = anchorKey(`^${start}`);
-      const count = this.#anchors[key] ?? 0;
-      choices.push({ kind: abi.RULE_ANCHOR_HEAD, bytes: start.length, key, count });
-    }
-    choices.sort((a, b) => a.count - b.count || b.bytes - a.bytes);
-    return choices[0] ?? { kind: abi.RULE_ANCHOR_NONE, bytes: 0, key: 0 };
+  /** False: there are too many that are found by the same end. */
+  #addPattern(pattern: Pattern, ports: Ports, text: Place): boolean {
+    const anchors = this.#anchors;
+    if (anchors.choose(pattern) >= GLOBS_PER_ANCHOR_MAX) return false;
+    const word = abi.RULE_GLOB | (anchors.kind << 8) | (anchors.bytes << 24);
+    this.#record(text, this.#put(pattern.tokens, pattern.length), ports, word);
+    return true;
   }
 
   /** Puts bytes behind the sources; answers their place in the pool. */
-  #put(bytes: Uint8Array): Place {
+  #put(bytes: Uint8Array, length = bytes.length): Place {
     // Nothing needs no place, and would begin a chunk that the next piece begins again.
-    if (bytes.length === 0) return { at: 0, bytes: 0 };
-    const chunk = this.#extraBytes % CHUNK_BYTES;
-    const room = CHUNK_BYTES - chunk;
-    if (chunk === 0 || bytes.length > room) {
-      if (chunk !== 0) this.#extraBytes += room;
+    if (length === 0) return { at: 0, bytes: 0 };
+    const room = CHUNK_BYTES - (this.#extraBytes % CHUNK_BYTES);
+    if (room === CHUNK_BYTES || length > room) {
+      if (room !== CHUNK_BYTES) this.#extraBytes += room;
       this.#extra.push(new Uint8Array(CHUNK_BYTES));
     }
     const at = this.#extraBytes;
-    this.#extra.at(-1)?.set(bytes, at % CHUNK_BYTES);
-    this.#extraBytes += bytes.length;
-    return { at: this.#sourceBytes + at, bytes: bytes.length };
+    const chunk = this.#extra[this.#extra.length - 1];
+    const from = at % CHUNK_BYTES;
+    // Short as they are, a loop is faster than a call.
+    if (chunk !== undefined) for (let i = 0; i < length; i++) chunk[from + i] = bytes[i] ?? 0;
+    this.#extraBytes += length;
+    return { at: this.#sourceBytes + at, bytes: length };
   }
 
   /** `word`: kind, prefix or anchor, bits of the port, bytes of the anchor. */
@@ -339,15 +330,6 @@ export class RuleImage {
       extra -= CHUNK_BYTES;
     }
   }
-}
-
-/** FNV-1a; collisions only spread wildcards worse. */
-function anchorKey(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let index = 0; index < text.length; index++) {
-    hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
-  }
-  return 1 + ((hash >>> 0) % (ANCHORS - 1));
 }
 
 function wordOf({ whitelist, network, compat, emptyBypasses }: ImageFlags): number {

@@ -1,7 +1,7 @@
 /**
  * The forms that long lists consist of, read from bytes without making strings: names, `.name` and
- * `*.name`, each with or without a port or range of ports; IPv4 and IPv6 addresses and networks,
- * ranges of IPv4. What is read here means the same in rule.ts (a test holds them together), with
+ * `*.name` and other wildcards of `*` and `?`, each with or without a port or range of ports; IPv4
+ * and IPv6 addresses and networks, ranges of IPv4. What is read here means the same in rule.ts (a test holds them together), with
  * and without `compat`; for everything else the answer is PLAIN_NOT and rule.ts has the word.
  */
 
@@ -17,9 +17,13 @@ export const PLAIN_RANGE_4 = 5;
 /** `address` and `prefix`; an address alone is PLAIN_ADDRESS_6. */
 export const PLAIN_NET_6 = 6;
 export const PLAIN_ADDRESS_6 = 7;
+/** A pattern from `nameFrom` to `nameEnd`, of a name's bytes, `*` and `?`. */
+export const PLAIN_GLOB = 8;
 
 const NAME_BYTES_MAX = 256;
 const DOT = 46;
+const STAR = 42;
+const QUESTION = 63;
 const COLON = 58;
 const DASH = 45;
 const SLASH = 47;
@@ -58,14 +62,14 @@ export class PlainReader {
     if (bytes[from] === DOT) {
       kind = PLAIN_SUFFIX;
       start = from + 1;
-    } else if (bytes[from] === 42 && bytes[from + 1] === DOT) {
+    } else if (bytes[from] === STAR && bytes[from + 1] === DOT) {
       kind = PLAIN_BELOW;
       start = from + 2;
     }
     const at = this.#skipName(bytes, start, end);
-    if (at < 0) return kind === PLAIN_NAME ? this.#readAddress(bytes, from, end) : PLAIN_NOT;
-    if (at < end && !this.#readPorts(bytes, at + 1, end)) {
-      return kind === PLAIN_NAME ? this.#readAddress(bytes, from, end) : PLAIN_NOT;
+    if (at < 0 || (at < end && !this.#readPorts(bytes, at + 1, end))) {
+      const address = kind === PLAIN_NAME ? this.#readAddress(bytes, from, end) : PLAIN_NOT;
+      return address === PLAIN_NOT ? this.#readGlob(bytes, from, end) : address;
     }
     this.nameFrom = start;
     this.nameEnd = at;
@@ -88,6 +92,24 @@ export class PlainReader {
       before = byte;
     }
     return before === DOT || (seen & LETTER) === 0 ? -1 : at;
+  }
+
+  /** A wildcard that is not `*` and a suffix: those are names below others, or none. */
+  #readGlob(bytes: Uint8Array, from: number, end: number): number {
+    let last = -1;
+    let at = from;
+    for (; at < end && bytes[at] !== COLON; at++) {
+      const byte = bytes[at] ?? 0;
+      if (byte === STAR || byte === QUESTION) last = at;
+      else if (byte !== DOT && CLASS[byte] === 0) return PLAIN_NOT;
+    }
+    // A dot at the end is cut off or not, as `compat` says.
+    if (last < 0 || bytes[at - 1] === DOT) return PLAIN_NOT;
+    if (last === from && bytes[from] === STAR && bytes[from + 1] === DOT) return PLAIN_NOT;
+    if (at < end && !this.#readPorts(bytes, at + 1, end)) return PLAIN_NOT;
+    this.nameFrom = from;
+    this.nameEnd = at;
+    return PLAIN_GLOB;
   }
 
   /** A number of at most five digits; -1 where there is none. */

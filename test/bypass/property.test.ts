@@ -1,6 +1,8 @@
 /** Compiled rules against a matcher that looks at one rule after the other. */
 import * as assert from "uvu/assert";
 import { PLAIN_NOT, PlainReader } from "../../src/bypass/plain.ts";
+import { parseGlob } from "../../src/bypass/glob.ts";
+import { PatternReader } from "../../src/bypass/pattern.ts";
 import { parseRule } from "../../src/bypass/rule.ts";
 import { Random } from "../kit/random.ts";
 import { suite } from "../kit/suite.ts";
@@ -53,6 +55,21 @@ test("lines of files mean the same as rules of the configuration", () => {
   assert.ok(plain > 5000, `${plain} were plain`);
 });
 
+test("wildcards read from bytes have the tokens and ends of those read from text", () => {
+  const reader = new PatternReader();
+  const random = new Random(99);
+  for (let i = 0; i < 5000; i++) {
+    const length = 1 + random.below(12);
+    const text = Array.from({ length }, () => "ab.-*?"[random.below(6)]!).join("");
+    const bytes = Buffer.from(`xx${text}yy`);
+    const pattern = reader.read(bytes, 2, bytes.length - 2);
+    const glob = parseGlob(text)?.[0];
+    assert.equal(pattern.tokens.slice(0, pattern.length), Uint8Array.from(glob!.tokens), text);
+    assert.is(pattern.headBytes, glob!.head.length, text);
+    assert.is(pattern.tailBytes, glob!.tail.length, text);
+  }
+});
+
 /** What the reader read in the words of rule.ts. */
 function plainAsRule(reader: PlainReader, bytes: Uint8Array, kind: number): unknown {
   const name = Buffer.from(bytes.subarray(reader.nameFrom, reader.nameEnd)).toString();
@@ -72,6 +89,8 @@ function plainAsRule(reader: PlainReader, bytes: Uint8Array, kind: number): unkn
       return { kind: "range", first: ip4(reader.first), last: ip4(reader.last) };
     case 6:
       return { kind: "net", address: ip6, prefix: reader.prefix, ports: any };
+    case 8:
+      return { kind: "glob", glob: parseGlob(name)?.[0], ports };
     default:
       return { kind: "range", first: ip6, last: ip6 };
   }
