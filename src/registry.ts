@@ -28,6 +28,7 @@ import { coreModule } from "./core/load.ts";
 import { type LocalEnds, namesOf, systemNames } from "./dns/names.ts";
 import { configError, defect, messageOf } from "./errors.ts";
 import { type Logger, combineLoggers, createLogger } from "./log.ts";
+import { ruleOf } from "./match/selection.ts";
 import type { MaskFunction } from "./proto/ws.ts";
 import { AdmissionList, allOf } from "./serve/admission.ts";
 import { Auther, authenticatorOf } from "./serve/auth.ts";
@@ -263,10 +264,9 @@ export class Registry {
     const { selector } = chainGroup;
     const { now, random } = this.#options;
     const members = chainGroup.chains.map(({ chain: name, rule }) => {
-      if (rule !== undefined && rule !== "") {
-        throw configError(place, "matcher.rule of chainGroup is not supported yet; remove it");
-      }
-      return new Member(this.chain(name, place), undefined, selector, now);
+      const text = rule?.trim() ?? "";
+      const own = text === "" ? undefined : { text, accepts: ruleOf(text, place) };
+      return new Member(this.chain(name, place), own, selector, now);
     });
     const all = [...own, ...members];
     // An empty group is no way out, and must not mean "direct".

@@ -1,8 +1,9 @@
 /**
- * The forms that long lists consist of, read from bytes without making strings: names, `.name` and
+ * The forms that long lists consist of, read from bytes without making strings: names, `.name`,
  * `*.name` and other wildcards of `*` and `?`, each with or without a port or range of ports; IPv4
- * and IPv6 addresses and networks, ranges of IPv4. What is read here means the same in rule.ts (a test holds them together), with
- * and without `compat`; for everything else the answer is PLAIN_NOT and rule.ts has the word.
+ * and IPv6 addresses and networks, ranges of IPv4. What is read here means the same in rule.ts (a
+ * test holds them together), with and without `compat`; for everything else the answer is
+ * PLAIN_NOT and rule.ts has the word.
  */
 
 export const PLAIN_NOT = 0;

@@ -17,7 +17,8 @@ import type { BypassHit } from "../types.ts";
 import { Deadline } from "./deadline.ts";
 import { openDirectDatagrams } from "./direct-datagrams.ts";
 import { ChainError, asChainError } from "./errors.ts";
-import { Hop, type HopNode, type HopParts, type RouteRequest } from "./hop.ts";
+import { Hop, type HopNode, type HopParts, type MatcherView } from "./hop.ts";
+import { type RouteRequest, topOf } from "./hop.ts";
 import { DIRECT, connectorOf, connectorSchemes, dialerOf, dialerSchemes } from "./list.ts";
 import { type Target, hostsOf } from "./rules.ts";
 import { SocketStream } from "./socket-stream.ts";
@@ -62,6 +63,8 @@ export interface HopView {
   readonly hop: string;
   /** The nodes that may be used, the one whose turn it is first. */
   readonly nodes: readonly string[];
+  /** What matchers and filters of its nodes say, if there are any. */
+  readonly matchers?: readonly MatcherView[];
   readonly skipped?: { readonly by: "hop" | "node"; readonly hit: BypassHit };
 }
 
@@ -139,7 +142,7 @@ export class HopChain implements Chain {
       if (skipped !== undefined || leg === undefined) {
         return skipped !== undefined && leg === undefined;
       }
-      if (!nodes.includes(leg.node)) return false;
+      if (!topOf(nodes).includes(leg.node)) return false;
     }
     return true;
   }
@@ -221,7 +224,9 @@ export class HopChain implements Chain {
       const first = hop.choose(nodes, request, true);
       const ordered = [...nodes].sort((one, two) => Number(two === first) - Number(one === first));
       const names = ordered.map((node) => nodeText(hop, node));
-      const view = { hop: hop.config.name, nodes: names };
+      const matchers = hop.matchers(request);
+      const told = matchers.length === 0 || skipped?.by === "hop" ? {} : { matchers };
+      const view = { hop: hop.config.name, nodes: names, ...told };
       views.push(skipped === undefined ? view : { ...view, skipped });
       if (names.length === 0) break;
     }

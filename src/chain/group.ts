@@ -18,17 +18,26 @@ export class Member extends FailMark {
   readonly isBackup = false;
   /** undefined: for every target. */
   readonly accepts: ((target: Target) => boolean) | undefined;
+  /** The rule behind `accepts`, for people. */
+  readonly rule: string;
 
   constructor(
     chain: HopChain,
-    accepts?: (target: Target) => boolean,
+    rule?: { readonly text: string; readonly accepts: (target: Target) => boolean },
     selector?: SelectorConfig,
     now: () => number = () => performance.now(),
   ) {
     super(selector?.maxFails ?? MAX_FAILS, selector?.failTimeoutMs ?? FAIL_TIMEOUT_MS, now);
     this.chain = chain;
-    this.accepts = accepts;
+    this.accepts = rule?.accepts;
+    this.rule = rule?.text ?? "";
   }
+}
+
+export interface GroupView {
+  readonly chain: string;
+  readonly rule: string;
+  readonly accepts: boolean;
 }
 
 export class ChainGroup {
@@ -47,9 +56,23 @@ export class ChainGroup {
     return this.members.length === 1 && only?.accepts === undefined ? only?.chain : undefined;
   }
 
+  /** What the rules of the group say to a target, for people. */
+  view(target: Target): readonly GroupView[] {
+    const ruled = this.members.filter(({ accepts }) => accepts !== undefined);
+    return ruled.map(({ chain, rule, accepts }) => ({
+      chain: chain.name,
+      rule,
+      accepts: accepts?.(target) ?? true,
+    }));
+  }
+
+  /** Those whose rules take the target. */
+  fitting(target: Target): readonly Member[] {
+    return this.members.filter(({ accepts }) => accepts?.(target) ?? true);
+  }
+
   /** undefined: no member's rule accepts the target; the connection must fail. */
   select(request: RouteRequest, peek = false): Member | undefined {
-    const fitting = this.members.filter(({ accepts }) => accepts?.(request) ?? true);
-    return this.#selector.select(fitting, request.hashKey, peek);
+    return this.#selector.select(this.fitting(request), request.hashKey, peek);
   }
 }

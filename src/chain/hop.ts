@@ -1,9 +1,11 @@
 /**
  * A hop: its nodes, their fail marks, and which one the next connection takes.
  *
- * In this order: the hop's bypass (then the hop and all behind it are left out); each node's own
- * bypass; with one candidate left, that one; of several, the ones that have not failed, the
- * backups only if nothing else is left, and of these the strategy's choice.
+ * In this order: the hop's bypass (then the hop and all behind it are left out); each node's
+ * matcher, or filter, and its own bypass; with one candidate left, that one; of several, the one
+ * with the highest priority, or those that share it; of these the ones that have not failed, the
+ * backups only if nothing else is left, and of these the strategy's choice. Where no matcher takes
+ * the destination the connection fails; only a bypass means direct.
  *
  * Strategies as in GOST: round (default), rand (by weight), fifo, hash. Fails closed: where all
  * candidates have failed the one whose mark is oldest is tried, because going on without a node
@@ -11,6 +13,7 @@
  */
 import { metaBool, metaDurationMs, metaInt, metaString } from "../config/metadata.ts";
 import type { HopConfig, NodeConfig } from "../config/model.ts";
+import { type Selection, selectionOf } from "../match/selection.ts";
 import type { Bypass, BypassHit, Names } from "../types.ts";
 import { NodeMemory } from "./memory.ts";
 import { type Target, bypassHit } from "./rules.ts";
@@ -91,6 +94,7 @@ export class HopNode extends FailMark {
   readonly config: NodeConfig;
   readonly memory = new NodeMemory();
   readonly bypass: Bypass | undefined;
+  readonly selection: Selection;
   readonly local: LocalEnd;
   /** For the node's own address; undefined: the system, or the node before. */
   readonly names: Names | undefined;
@@ -109,6 +113,7 @@ export class HopNode extends FailMark {
     );
     this.config = config;
     this.bypass = parts.bypass?.(config.bypasses);
+    this.selection = selectionOf(config, config.place);
     const local = localEnd(config, hop);
     this.local = local;
     const resolver = config.resolver ?? hop.resolver;
@@ -127,8 +132,17 @@ export interface Candidates {
   readonly skipped?: { readonly hit: BypassHit; readonly by: "hop" | "node" };
 }
 
+/** What a node's matcher, or filter, says to a target, for people. */
+export interface MatcherView {
+  readonly node: string;
+  /** The rule or filter. */
+  readonly matcher: string;
+  readonly accepts: boolean;
+  readonly priority: number;
+}
+
 /** Whom a strategy chooses among: `mark` and `weight` of each. */
-interface Choosable {
+export interface Choosable {
   readonly isFailed: boolean;
   readonly failedAtMs: number;
   readonly weight: number;
@@ -180,6 +194,25 @@ export class Selector<T extends Choosable> {
   }
 }
 
+/**
+ * Of several the ones that the strategy is for: those of the highest priority. A single one at the
+ * top is taken as it is, unless it is a backup. Lower ones come next where all of a priority have
+ * failed, or are backups and there are others; all, where that leaves none.
+ */
+export function topOf<T extends Choosable & { readonly selection: Selection }>(
+  all: readonly T[],
+): readonly T[] {
+  const priorities = new Set(all.map(({ selection }) => selection.priority));
+  if (priorities.size <= 1) return all;
+  const hasPrimary = all.some((one) => !one.isBackup);
+  for (const priority of [...priorities].sort((one, other) => other - one)) {
+    const tier = all.filter(({ selection }) => selection.priority === priority);
+    if (hasPrimary && tier.every((one) => one.isBackup)) continue;
+    if (tier.length === 1 || tier.some((one) => !one.isFailed)) return tier;
+  }
+  return all;
+}
+
 /** Those that have not failed, primaries before backups; else the one that failed longest ago. */
 function usableOf<T extends Choosable>(all: readonly T[]): readonly T[] {
   const living = all.filter((one) => !one.isFailed);
@@ -205,7 +238,8 @@ export class Hop {
     this.#selector = new Selector(config.selector?.strategy, parts.random);
     this.nodes = config.nodes.map((node) => new HopNode(node, config, parts));
     this.hasRules =
-      this.#bypass !== undefined || this.nodes.some((node) => node.bypass !== undefined);
+      this.#bypass !== undefined ||
+      this.nodes.some(({ bypass, selection }) => (bypass ?? selection.accepts) !== undefined);
   }
 
   /** Who may serve the target. No nodes and not skipped: the connection must fail. */
@@ -213,8 +247,10 @@ export class Hop {
     const own = bypassHit(this.#bypass, target);
     if (own !== undefined) return { nodes: [], skipped: { hit: own, by: "hop" } };
     let last: BypassHit | undefined;
-    const nodes = this.nodes.filter((node) => {
-      const hit = bypassHit(node.bypass, target);
+    // The bypass of a node that the target is not for says nothing about it.
+    const nodes = this.nodes.filter(({ bypass, selection }) => {
+      if (selection.accepts?.(target) === false) return false;
+      const hit = bypassHit(bypass, target);
       last = hit ?? last;
       return hit === undefined;
     });
@@ -224,7 +260,18 @@ export class Hop {
 
   /** One of the candidates; undefined only for none. */
   choose(nodes: readonly HopNode[], request: RouteRequest, peek = false): HopNode | undefined {
-    return this.#selector.select(nodes, request.hashKey, peek);
+    return this.#selector.select(topOf(nodes), request.hashKey, peek);
+  }
+
+  /** What the nodes' matchers say; without those of nodes that take everything. */
+  matchers(target: Target): readonly MatcherView[] {
+    const ruled = this.nodes.filter(({ selection }) => selection.accepts !== undefined);
+    return ruled.map(({ config, selection }) => ({
+      node: config.name,
+      matcher: selection.text,
+      accepts: selection.accepts?.(target) ?? true,
+      priority: selection.priority,
+    }));
   }
 }
 

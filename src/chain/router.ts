@@ -15,7 +15,7 @@ import type { HopView, Route } from "./chain.ts";
 import { Deadline } from "./deadline.ts";
 import { type DirectWay, openDirectDatagrams } from "./direct-datagrams.ts";
 import { ChainError, abortError, asChainError } from "./errors.ts";
-import type { ChainGroup, Member } from "./group.ts";
+import type { ChainGroup, GroupView, Member } from "./group.ts";
 import type { RouteRequest } from "./hop.ts";
 import { RoutedDatagrams } from "./routed-datagrams.ts";
 import { bypassHit, hostsOf } from "./rules.ts";
@@ -58,6 +58,8 @@ export interface Explanation {
   /** The rule that led to `refused`, `direct`, or to a shorter way through the chain. */
   readonly hit?: RuleHit;
   readonly chain?: string;
+  /** Chains of the group that have a rule, and whether it takes the destination. */
+  readonly chains?: readonly GroupView[];
   readonly hops: readonly HopView[];
   /** Device and mark of a socket that is dialled directly. */
   readonly local?: LocalEnd;
@@ -248,16 +250,18 @@ export class ServiceRouter implements Router {
       return { ...all, outcome: "refused", hit: { ...refusal, level: "service" } };
     }
     if (chains === undefined) return { ...all, outcome: "direct", local };
+    const ruled = chains.view(request);
+    const seen = ruled.length === 0 ? all : { ...all, chains: ruled };
     const member = chains.select(request, true);
     if (member === undefined) {
-      return { ...all, outcome: "failed", error: "no chain of the group accepts it" };
+      return { ...seen, outcome: "failed", error: "no chain of the group accepts it" };
     }
     const { chain } = member;
     const hops = chain.view(request);
     const last = hops.at(-1);
     const skipped = last?.skipped;
     const hit = skipped === undefined ? {} : { hit: { ...skipped.hit, level: skipped.by } };
-    const told = { ...all, chain: chain.name, hops, ...hit };
+    const told = { ...seen, chain: chain.name, hops, ...hit };
     if (skipped === undefined && (last?.nodes.length ?? 0) === 0) {
       return { ...told, outcome: "failed", error: `hop ${last?.hop ?? ""} has no node` };
     }
@@ -301,7 +305,8 @@ export class ServiceRouter implements Router {
   ): RouteRequest {
     const { host, port } = destination;
     const hosts = hostsOf(host, address, ...(context.names ?? []));
-    return { network, hosts, port, hashKey: this.#hashKey(destination, context) };
+    const hashKey = this.#hashKey(destination, context);
+    return { network, hosts, port, hashKey, clientIp: context.clientIp };
   }
 
   #hashKey({ host, port }: Endpoint, context: RouteContext): string | undefined {

@@ -11,6 +11,8 @@ export interface Target {
   /** As requested first; never empty. */
   readonly hosts: readonly string[];
   readonly port: number;
+  /** IP text of the client's end; undefined: unknown. */
+  readonly clientIp?: string | undefined;
 }
 
 /** Why the target is bypassed; undefined: it is not. */

@@ -10,7 +10,7 @@ import { load, modelOf } from "../config/load.ts";
 import type { Config, ServiceConfig } from "../config/model.ts";
 import { prepareStart } from "../config/start.ts";
 import { tungoOptions } from "../config/tungo.ts";
-import { EXIT_OK } from "../errors.ts";
+import { EXIT_OK, usageError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { Registry } from "../registry.ts";
 import type { Network } from "../types.ts";
@@ -39,6 +39,7 @@ export async function explainAll(
   network: Network,
   destinations: readonly Destination[],
 ): Promise<number> {
+  const client = clientOf(values);
   const config = await configOf(values);
   const registry = new Registry(config, { log: logger });
   registry.hold();
@@ -51,11 +52,10 @@ export async function explainAll(
     for (const destination of destinations) {
       const address = values.has("no-lookup") ? undefined : await addressOf(destination.host);
       for (const { service, router } of routers) {
-        const known = await explain(router, network, destination);
+        const ask = (to: Destination): Promise<Explanation> => explain(router, network, to, client);
+        const known = await ask(destination);
         const byAddress =
-          address === undefined
-            ? undefined
-            : await explain(router, network, { host: address, port: destination.port });
+          address === undefined ? undefined : await ask({ host: address, port: destination.port });
         const answer = { service: service.name, ...known };
         tell(byAddress === undefined ? answer : { ...answer, byAddress }, values.has("json"));
       }
@@ -84,8 +84,20 @@ function routerOf(registry: Registry, service: ServiceConfig): ServiceRouter {
   return registry.router(service, { local: { device: options.interface, mark: options.soMark } });
 }
 
-function explain(router: ServiceRouter, network: Network, to: Destination): Promise<Explanation> {
-  return router.explain(network, to, { signal: AbortSignal.timeout(LOOKUP_MS) });
+function explain(
+  router: ServiceRouter,
+  network: Network,
+  to: Destination,
+  clientIp: string,
+): Promise<Explanation> {
+  const client = clientIp === "" ? {} : { clientIp };
+  return router.explain(network, to, { signal: AbortSignal.timeout(LOOKUP_MS), ...client });
+}
+
+function clientOf(values: CommandValues): string {
+  const client = values.text("client");
+  if (client === "" || isIP(client) !== 0) return client;
+  throw usageError(`--client ${JSON.stringify(client)} is no IP address`);
 }
 
 /** An address of a name as the system knows it; undefined for an address, or none. */
@@ -140,12 +152,20 @@ function sentence(explanation: Explanation): string {
   }
 }
 
-/** The node whose turn it is, and how many could take its place. */
-function hopLines({ outcome, hops }: Explanation): string[] {
-  if (outcome !== "chain") return [];
-  return hops.map(({ nodes, skipped, hop }) => {
-    const [first = ""] = nodes;
-    if (skipped !== undefined) return `${hop}: left out with all behind it`;
-    return nodes.length > 1 ? `${first} (one of ${nodes.length})` : first;
+/** What matchers say; then the node whose turn it is, and how many could take its place. */
+function hopLines({ outcome, hops, chains = [] }: Explanation): string[] {
+  const grouped = chains.map(({ chain, rule, accepts }) => {
+    return `${chain} ${accepts ? "takes it" : "does not take it"}: matcher ${rule}`;
   });
+  const nodes = hops.flatMap(({ nodes, skipped, hop, matchers = [] }) => {
+    const lines = matchers.map(({ node, matcher, accepts, priority }) => {
+      const what = accepts ? `takes it with priority ${priority}` : "does not take it";
+      return `${hop}/${node} ${what}: matcher ${matcher}`;
+    });
+    if (outcome !== "chain") return lines;
+    const [first = ""] = nodes;
+    if (skipped !== undefined) return [...lines, `${hop}: left out with all behind it`];
+    return [...lines, nodes.length > 1 ? `${first} (one of ${nodes.length})` : first];
+  });
+  return [...grouped, ...nodes];
 }

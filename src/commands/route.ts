@@ -43,6 +43,7 @@ export const SPEC: CommandSpec = {
       help: "rules as in bypass= of -L and -F; several act together as several bypasses do",
     },
     { name: "network", value: "WORD", help: "tcp (default) or udp" },
+    { name: "client", value: "IP", help: "who asks, for ClientIP of matchers and for hash" },
     { name: "compat", help: "with --bypass: answer exactly as GOST does" },
     { name: "json", help: "one object a line; with --bypass: address, bypassed, rule" },
     { name: "help", short: "h", help: "this text" },
@@ -64,7 +65,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   }
   const network = networkOf(values);
   if (values.has("bypass")) {
-    const other = ["C", "L", "F", "no-lookup"].find((name) => values.has(name));
+    const other = ["C", "L", "F", "no-lookup", "client"].find((name) => values.has(name));
     if (other !== undefined) throw usageError(`--bypass tries rules alone, without ${other}`);
     return tryRules(values, network);
   }

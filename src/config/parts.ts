@@ -120,11 +120,10 @@ export function selectionOf(map: DocMap): { filter?: NodeFilter; matcher?: NodeM
   const filter = { host: host ?? "", protocol: protocol ?? "", path: path ?? "" };
   const matcher = mapOf(map, "matcher");
   const rule = matcher === undefined ? "" : textOf(matcher, "rule");
+  const priority = (matcher === undefined ? undefined : numberOf(matcher, "priority")) ?? 0;
   return {
     ...(Object.values(filter).join("") === "" ? {} : { filter }),
-    ...(matcher === undefined || rule === ""
-      ? {}
-      : { matcher: { rule, priority: numberOf(matcher, "priority") ?? 0 } }),
+    ...(rule === "" && priority === 0 ? {} : { matcher: { rule, priority } }),
   };
 }
 

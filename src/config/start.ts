@@ -22,6 +22,7 @@ import type {
   TlsConfig,
 } from "./model.ts";
 import { resolveAuths } from "./secrets.ts";
+import { checkSelections } from "./selection-check.ts";
 import { refuseParts } from "./unbuilt.ts";
 import { didYouMean } from "./suggest.ts";
 import { tungoOptions } from "./tungo.ts";
@@ -52,6 +53,7 @@ export function prepareStart(input: StartInput): Config {
   }
   refuseUnbuilt(document, reading);
   refuseParts(document, reading);
+  checkSelections(document, reading);
   for (const service of config.services) {
     reading.attempt(() => {
       checkService(service, reading);
@@ -114,7 +116,7 @@ const REFUSED = {
   handler: "limiter observer".split(" "),
   listener: "chainGroup auther authers auth".split(" "),
   hop: "plugin file redis http".split(" "),
-  node: "matcher filter http network".split(" "),
+  node: "http network".split(" "),
   auther: "plugin redis".split(" "),
 } as const;
 const REFUSED_METADATA = ["netns", "netns.out", "proxyProtocol", "ignoreChain"];

@@ -8,7 +8,7 @@ import { isDocMap, ownKey } from "./document.ts";
 import type { DocMap, DocValue, Reading } from "./document.ts";
 import { listOf, mapOf, textsOf } from "./fields.ts";
 
-const TARGET_KEYS = "bypass bypasses filter matcher http tls probe".split(" ");
+const TARGET_KEYS = "bypass bypasses http tls probe".split(" ");
 const FORWARDER_KEYS = "hop name hopGroup".split(" ");
 const SOURCE_KEYS = ["plugin", "redis"];
 

@@ -1,14 +1,16 @@
 /**
  * Where a service leads by itself: the nodes of its forwarder, chosen as nodes of a hop are, with
- * marks for those that could not be reached.
+ * marks for those that could not be reached. Matchers and filters see the client and the network;
+ * the destination's host they could only learn by a look into the traffic.
  */
 import { ChainError } from "../chain/errors.ts";
-import { FailMark, Selector } from "../chain/hop.ts";
+import { FailMark, Selector, topOf } from "../chain/hop.ts";
 import type { Endpoint, Unreachable } from "../chain/types.ts";
 import { metaBool, metaDurationMs, metaInt } from "../config/metadata.ts";
 import type { ForwardNodeConfig, SelectorConfig, ServiceConfig } from "../config/model.ts";
 import { parseHostPort } from "../config/net.ts";
 import { configError } from "../errors.ts";
+import { type Selection, selectionOf } from "../match/selection.ts";
 import type { Network } from "../types.ts";
 
 const MAX_FAILS = 1;
@@ -20,6 +22,7 @@ export class ForwardTarget extends FailMark {
   readonly network: Network | undefined;
   readonly weight: number;
   readonly isBackup: boolean;
+  readonly selection: Selection;
 
   constructor(node: ForwardNodeConfig, selector: SelectorConfig | undefined, place: string) {
     const metadata = node.metadata ?? {};
@@ -37,6 +40,7 @@ export class ForwardTarget extends FailMark {
     const weight = metaInt(metadata, "weight");
     this.weight = weight > 0 ? weight : 1;
     this.isBackup = metaBool(metadata, "backup");
+    this.selection = selectionOf(node, place);
   }
 
   /** Marks the target by how reaching it went; what others are to blame for does not count. */
@@ -85,8 +89,17 @@ export class ForwardTargets {
     return this.#targets.length === 0;
   }
 
-  /** The target of one more client; undefined only without any. */
-  next(clientIp: string): ForwardTarget | undefined {
-    return this.#selector.select(this.#targets, clientIp);
+  /**
+   * The target of one more client, of whose destination nothing is known. undefined only without
+   * any; throws a ChainError where no matcher takes the client.
+   */
+  next(network: Network, clientIp: string): ForwardTarget | undefined {
+    const subject = { network, hosts: [""], clientIp };
+    const fitting = this.#targets.filter(({ selection }) => selection.accepts?.(subject) ?? true);
+    if (fitting.length === 0 && !this.isEmpty) {
+      const message = "no target of the forwarder takes this client";
+      throw new ChainError(message, { reason: "prohibited", party: "destination" });
+    }
+    return this.#selector.select(topOf(fitting), clientIp);
   }
 }

@@ -51,7 +51,7 @@ export class ForwardHandler extends SessionHandler implements Handler {
   protected override async serve(accepted: Accepted): Promise<void> {
     const { transport } = accepted;
     const limit = { ms: DIAL_MS, outer: this.stopped };
-    const target = this.#targets.next(ipOf(accepted.peer));
+    const target = this.#targets.next("tcp", ipOf(accepted.peer));
     if (target?.network === "udp") {
       const { result, hasEnded } = await whileOpen(
         transport,
@@ -97,7 +97,7 @@ export class ForwardHandler extends SessionHandler implements Handler {
 
   async #serveDatagrams(accepted: AcceptedDatagrams): Promise<void> {
     const { session } = accepted;
-    const target = this.#targets.next(ipOf(accepted.peer));
+    const target = this.#targets.next("udp", ipOf(accepted.peer));
     if (target?.network === "tcp") {
       joinStream(session, await this.#stream(accepted, target, this.stopped));
       await session.closed;

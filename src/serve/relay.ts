@@ -142,7 +142,7 @@ export class RelayHandler extends SessionHandler {
         ...(user === undefined ? {} : { user }),
       },
     };
-    const target = this.#targets.next(clientIp);
+    const target = this.#targets.next(request.udp ? "udp" : "tcp", clientIp);
     if (target !== undefined) {
       await this.#forward(from, target);
     } else if (request.command === CMD_CONNECT) {

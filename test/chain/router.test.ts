@@ -219,7 +219,8 @@ test("a group passes over a chain whose proxies fail, and never goes direct", as
   const router = routerOf(undefined, { chains });
   await failure(router.connect({ host: "127.0.0.1", port }, dialContext()));
   await echo(router);
-  const none = new ChainGroup([new Member(chainWith([{ addrs: [DEAD] }]), () => false)]);
+  const never = { text: "never", accepts: () => false };
+  const none = new ChainGroup([new Member(chainWith([{ addrs: [DEAD] }]), never)]);
   const seen = await seenBy(async () => {
     const picky = routerOf(undefined, { chains: none });
     const error = await failure(picky.connect({ host: "127.0.0.1", port }, dialContext()));

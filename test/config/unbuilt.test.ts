@@ -21,11 +21,8 @@ const REFUSED: readonly (readonly [what: string, text: string, says: RegExp])[] 
   ["hosts by a plugin", service(", hosts: names").replace("NODE", NODE), /4:23: plugin of hosts/],
   [
     "a bypass of a target",
-    service(", forwarder: {nodes: [{addr: 'h:1', matcher: {rule: 'Host(`x`)'}}]}").replace(
-      "NODE",
-      NODE,
-    ),
-    /matcher of a target is not supported/,
+    service(", forwarder: {nodes: [{addr: 'h:1', bypass: b}]}").replace("NODE", NODE),
+    /bypass of a target is not supported/,
   ],
   [
     "TLS of a connector",

@@ -30,6 +30,7 @@ export const HOST_LAYERS: Readonly<Record<string, number>> = {
   "src/sys/": 1,
   "src/proto/": 1,
   "src/pcap/": 1,
+  "src/match/": 1,
   // A table of names and bounds without behaviour, which config/ reads as core/ does.
   "src/core/options.ts": 1,
   // The model's types and pure look-ups of text, which whoever is configured reads.
