@@ -22,7 +22,7 @@ export type SumState = "good" | "bad" | "absent" | "unknown";
 export interface IpFacts {
   data: Uint8Array;
   family: 4 | 6;
-  /** Bytes that the packet says it has; more than `data` if it was cut. */
+  /** Bytes that it has, by its header and the wire; more than `data` if the capture cut it. */
   bytes: number;
   src: number;
   dst: number;
@@ -35,6 +35,8 @@ export interface IpFacts {
   fragmentId: number;
   fragmentOffset: number;
   hasMore: boolean;
+  /** The addresses that the capture has, where a reader put others in their place. */
+  real?: { readonly src: Uint8Array; readonly dst: Uint8Array };
 }
 
 /** Reads the packet that begins at `at`; undefined if there is no whole IP header. */
@@ -49,7 +51,7 @@ function dissect4(frame: Uint8Array, at: number, wireBytes: number): IpFacts | u
   const headerBytes = ((frame[at] ?? 0) & 15) * 4;
   if (room < 20 || headerBytes < 20 || headerBytes > room) return undefined;
   // A length of 0 is a super-packet that was captured before the device cut it.
-  const bytes = be16(frame, at + 2) || wireBytes - at;
+  const bytes = Math.min(be16(frame, at + 2) || wireBytes - at, wireBytes - at);
   if (bytes < headerBytes) return undefined;
   const flags = be16(frame, at + 6);
   const fragmentOffset = (flags & 0x1fff) * 8;
@@ -74,7 +76,7 @@ function dissect6(frame: Uint8Array, at: number, wireBytes: number): IpFacts | u
   const room = frame.length - at;
   if (room < 40) return undefined;
   const payload = be16(frame, at + 4);
-  const bytes = payload === 0 ? wireBytes - at : 40 + payload;
+  const bytes = payload === 0 ? wireBytes - at : Math.min(40 + payload, wireBytes - at);
   const facts: IpFacts = {
     data: frame.subarray(at, at + Math.min(room, bytes)),
     family: 6,
@@ -101,8 +103,8 @@ function followChain(facts: IpFacts): void {
     if (!isFragment && proto !== AUTHENTICATION && !EXTENSIONS.includes(proto)) return;
     const second = data[l4 + 1] ?? 0;
     const bytes = isFragment ? 8 : proto === AUTHENTICATION ? 4 * (second + 2) : 8 * (second + 1);
+    facts.isFragment ||= isFragment;
     if (isFragment && l4 + 8 <= data.length) {
-      facts.isFragment = true;
       facts.fragmentOffset = be16(data, l4 + 2) & 0xfff8;
       facts.hasMore = (be16(data, l4 + 2) & 1) !== 0;
       facts.fragmentId = be32(data, l4 + 4);

@@ -44,6 +44,8 @@ export class TcpFacts {
   serverTs: number | undefined;
   serverScale: number | undefined;
   hasServerSyn = false;
+  /** Initial sequence numbers of other SYN-ACKs: two servers behind one address. */
+  otherIss: number[] = [];
   isServerReset = false;
   /** The core's initial sequence number and timestamps, and the furthest that it sent. */
   coreIss: number | undefined;
@@ -61,6 +63,10 @@ export class TcpFacts {
   /** Taken away when the connection is over. */
   stream: RecordedStream | undefined;
   held: Held[] = [];
+
+  constructor(stream?: RecordedStream) {
+    this.stream = stream;
+  }
 }
 
 export class Conversation {
@@ -71,7 +77,7 @@ export class Conversation {
   readonly sport: number;
   readonly dst: string;
   readonly dport: number;
-  readonly tcp = new TcpFacts();
+  tcp = new TcpFacts();
   packets = 0;
   /** The core's handle while it has the flow, else 0. */
   handle = 0;
@@ -92,11 +98,15 @@ export class Conversation {
   constructor(proto: "tcp" | "udp", ip: IpFacts, ports: readonly [number, number], from: boolean) {
     const { data, addressBytes, family } = ip;
     const [client, server] = from ? [ip.src, ip.dst] : [ip.dst, ip.src];
+    const real = {
+      src: ip.real?.src ?? data.subarray(ip.src, ip.src + addressBytes),
+      dst: ip.real?.dst ?? data.subarray(ip.dst, ip.dst + addressBytes),
+    };
     this.proto = proto;
     this.sport = from ? ports[0] : ports[1];
     this.dport = from ? ports[1] : ports[0];
-    this.src = addressText(data.subarray(client, client + addressBytes), family);
-    this.dst = addressText(data.subarray(server, server + addressBytes), family);
+    this.src = addressText(from ? real.src : real.dst, family);
+    this.dst = addressText(from ? real.dst : real.src, family);
     this.clientEnd = endKey(data, client, addressBytes, this.sport);
     this.serverEnd = endKey(data, server, addressBytes, this.dport);
   }

@@ -29,7 +29,8 @@ import type { CapturedPacket } from "../pcap/types.ts";
 import { VirtualClock } from "./clock.ts";
 import { ConversationTable, endKey } from "./conversation.ts";
 import { Driver } from "./driver.ts";
-import { ServerFragments } from "./fragments.ts";
+import { Reassembler, datagramKey } from "./fragments.ts";
+import { giveEnds } from "./local.ts";
 import { readSegment } from "./segment.ts";
 import { TcpReplay } from "./tcp.ts";
 import type { CaptureCounts, Hasher, ReplayOptions, ReplayResult } from "./types.ts";
@@ -43,6 +44,8 @@ const ERRORS: Readonly<Record<number, readonly number[]>> = {
   [PROTO_ICMP6]: [1, 2, 3, 4],
 };
 
+/** Servers' datagrams that are not whole yet. */
+const DATAGRAMS_MAX = 1024;
 /** Link types that are told by number. */
 const LINKS_MAX = 16;
 
@@ -53,7 +56,9 @@ export class Replay {
   readonly #tcp: TcpReplay;
   readonly #udp: UdpReplay;
   readonly #clock = new VirtualClock();
-  readonly #fragments = new ServerFragments();
+  readonly #fragments = new Reassembler();
+  /** Datagrams of servers whose first fragment was seen. */
+  readonly #serverDatagrams = new Set<string>();
   readonly #hash: Hasher;
   readonly #out = { packets: 0, bytes: 0 };
   readonly #counts: CaptureCounts;
@@ -174,6 +179,7 @@ export class Replay {
     counts[ip.family === 4 ? "ipv4" : "ipv6"]++;
     if (ip.isFragment) counts.ip_fragments++;
     const isWrong = this.#checkSums(ip);
+    if (!ip.isFragment) giveEnds(ip);
     const side = ip.isFragment ? this.#fragment(ip, isWrong) : this.#whole(ip, isWrong);
     if (side === "server") counts.server_side++;
   }
@@ -184,17 +190,19 @@ export class Replay {
     const header = headerSum(ip) === "bad";
     const transport = transportSum(ip) === "bad";
     if (header) counts.bad_ip_checksum++;
-    if (transport) {
-      if (ip.proto === PROTO_TCP) counts.bad_tcp_checksum++;
-      else if (ip.proto === PROTO_UDP) counts.bad_udp_checksum++;
-      else counts.bad_icmp_checksum++;
-    }
+    if (transport) this.#countTransport(ip.proto);
     const hasNoLength = ip.family === 4 && be16(ip.data, 2) === 0;
     if (this.#options.checksums === "verify") return header || transport;
     if (!header && !transport && !hasNoLength) return false;
     repairSums(ip);
     if (this.#options.checksums === "repair") counts.repaired++;
     return false;
+  }
+
+  #countTransport(proto: number): void {
+    if (proto === PROTO_TCP) this.#counts.bad_tcp_checksum++;
+    else if (proto === PROTO_UDP) this.#counts.bad_udp_checksum++;
+    else this.#counts.bad_icmp_checksum++;
   }
 
   #whole(ip: IpFacts, isWrong: boolean): "client" | "server" {
@@ -240,12 +248,23 @@ export class Replay {
   }
 
   #fragment(ip: IpFacts, isWrong: boolean): "client" | "server" {
-    if (!this.#fragments.has(ip) && !this.#isServers(ip)) {
+    const whole = this.#fragments.add(ip);
+    const isBad = whole !== undefined && transportSum(whole) === "bad";
+    if (isBad) this.#countTransport(ip.proto);
+    const key = datagramKey(ip);
+    const isServers = this.#serverDatagrams.has(key) || this.#isServers(ip);
+    if (!isServers) {
       this.#clientFragment(ip, isWrong);
       return "client";
     }
-    const whole = this.#fragments.add(ip);
-    if (whole !== undefined) this.#whole(whole, isWrong);
+    if (whole === undefined) {
+      if (this.#serverDatagrams.size >= DATAGRAMS_MAX) this.#serverDatagrams.clear();
+      this.#serverDatagrams.add(key);
+    } else {
+      this.#serverDatagrams.delete(key);
+      const isRefused = isBad && this.#options.checksums === "verify";
+      this.#whole(whole, isWrong || isRefused);
+    }
     return "server";
   }
 

@@ -11,6 +11,7 @@
 import { dissect, repairSums } from "../pcap/ip.ts";
 import type { Conversation } from "./conversation.ts";
 import type { Driver } from "./driver.ts";
+import { RecordedStream } from "./recorded.ts";
 import {
   ACK,
   RST,
@@ -124,10 +125,16 @@ export class ClientFeeder {
   /** A connection that the client goes on with had a SYN-ACK, whether the capture has it or not. */
   #inferServer(conversation: Conversation, segment: TcpSegment): void {
     const { tcp } = conversation;
-    if (tcp.coreIss !== undefined || conversation.handle === 0) return;
-    if ((segment.flags & RST) !== 0 || tcp.irs === undefined) return;
+    if (conversation.handle === 0 || (segment.flags & RST) !== 0 || tcp.irs === undefined) return;
+    const chosen = (segment.ack - 1) >>> 0;
+    if (tcp.ackFed === undefined && tcp.otherIss.includes(chosen)) {
+      tcp.serverIss = chosen;
+      tcp.otherIss = [];
+      tcp.stream = new RecordedStream();
+    }
+    if (tcp.coreIss !== undefined) return;
     if (tcp.serverIss === undefined) {
-      tcp.serverIss = (segment.ack - 1) >>> 0;
+      tcp.serverIss = chosen;
       if (segment.tsAt !== 0) tcp.serverTs = tsEcho(segment);
     }
     this.#context.accept(conversation);

@@ -1,7 +1,6 @@
 /**
- * Fragments of a capture. A client's go into the core as they are; a server's are put together
- * here, because their bytes are what upstream says. Which side sends is told by the first fragment,
- * which has the ports; for a fragment that comes before it, by who else has spoken from there.
+ * Fragments of a capture put together: those of a server are what upstream says, and a datagram's
+ * checksum can be looked at when it is whole. (A client's fragments go into the core as they are.)
  * Bounded in datagrams, pieces and bytes; the oldest gives way.
  */
 import type { IpFacts } from "../pcap/ip.ts";
@@ -23,14 +22,10 @@ export function datagramKey(ip: IpFacts): string {
   return `${ends}${String.fromCharCode(ip.fragmentId >>> 16, ip.family)}`;
 }
 
-export class ServerFragments {
+export class Reassembler {
   readonly #partial = new Map<string, Partial>();
 
-  has(ip: IpFacts): boolean {
-    return this.#partial.has(datagramKey(ip));
-  }
-
-  /** Adds a fragment of a server; the whole datagram as if it had never been cut, once it is. */
+  /** Adds a fragment; answers the datagram as if it had never been cut, once it is whole. */
   add(ip: IpFacts): IpFacts | undefined {
     const key = datagramKey(ip);
     const partial = this.#partial.get(key) ?? this.#make(key);

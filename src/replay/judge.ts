@@ -1,6 +1,6 @@
 /** Small judgements about TCP connections: names of states and ends, and which SYN is whose. */
 import * as abi from "../../assembly/abi.ts";
-import type { Conversation } from "./conversation.ts";
+import type { Conversation, TcpFacts } from "./conversation.ts";
 import { seqDistance, type TcpSegment } from "./segment.ts";
 
 const STATES: Readonly<Record<number, string>> = Object.fromEntries(
@@ -46,4 +46,12 @@ export function isFastOpen(
 ): boolean {
   const ahead = seqDistance(irs ?? 0, segment.ack);
   return synPayload !== undefined && ahead > 1 && ahead <= 65_536;
+}
+
+/** Different SYN-ACKs of one connection that are remembered. */
+const OTHERS_MAX = 8;
+
+/** Remembers a further SYN-ACK: two servers may stand behind one address. */
+export function noteOtherIss(tcp: TcpFacts, iss: number): void {
+  if (tcp.serverIss !== iss && tcp.otherIss.length < OTHERS_MAX) tcp.otherIss.push(iss);
 }

@@ -8,10 +8,10 @@
  */
 import * as abi from "../../assembly/abi.ts";
 import type { IpFacts } from "../pcap/ip.ts";
-import { Conversation, endKey, type ConversationTable } from "./conversation.ts";
+import { Conversation, TcpFacts, endKey, type ConversationTable } from "./conversation.ts";
 import type { Driver } from "./driver.ts";
 import { ClientFeeder } from "./feeder.ts";
-import { closeVerdict, isFastOpen, isSameConnection, stateName } from "./judge.ts";
+import { closeVerdict, isFastOpen, isSameConnection, noteOtherIss, stateName } from "./judge.ts";
 import { RecordedStream } from "./recorded.ts";
 import {
   ACK,
@@ -28,6 +28,7 @@ import {
 } from "./segment.ts";
 import type { Hasher, Upstream } from "./types.ts";
 
+const REFUSED = "refused";
 /** Bytes on their way back, beyond which an echo reads no more. */
 const ECHO_BYTES_MAX = 1024 ** 2;
 
@@ -102,7 +103,7 @@ export class TcpReplay {
     const isAnswer = (flags & (SYN | ACK)) === (SYN | ACK);
     const isFromClient = isSyn || (!isAnswer && (sport >= 1024 || dport < 1024));
     const fresh = new Conversation("tcp", ip, [sport, dport], isFromClient);
-    if (this.#isRecorded) fresh.tcp.stream = new RecordedStream();
+    fresh.tcp = new TcpFacts(this.#isRecorded ? new RecordedStream() : undefined);
     if (known !== undefined && known.handle !== 0) {
       fresh.tcp.before = known;
       if (!this.#isRecorded) this.#abort(known);
@@ -112,9 +113,14 @@ export class TcpReplay {
   }
 
   #client(conversation: Conversation, segment: TcpSegment): void {
-    const { tcp } = conversation;
     const { flags, seq } = segment;
     const isSyn = (flags & (SYN | ACK)) === SYN;
+    if (isSyn && conversation.verdict === REFUSED) {
+      // The client tries again with the same number.
+      conversation.verdict = "";
+      conversation.tcp = new TcpFacts(this.#isRecorded ? new RecordedStream() : undefined);
+    }
+    const { tcp } = conversation;
     if (isSyn && tcp.irs === undefined) {
       tcp.irs = seq;
       tcp.clientScale = segment.scale;
@@ -160,7 +166,10 @@ export class TcpReplay {
 
   #serverSyn(conversation: Conversation, segment: TcpSegment): void {
     const { tcp } = conversation;
-    if (tcp.hasServerSyn) return;
+    if (tcp.hasServerSyn) {
+      noteOtherIss(tcp, segment.seq);
+      return;
+    }
     if (tcp.irs !== undefined && segment.ack !== (tcp.irs + 1) >>> 0 && !isFastOpen(tcp, segment)) {
       return;
     }
@@ -243,7 +252,7 @@ export class TcpReplay {
     conversation.state = "closed";
     conversation.verdict = closeVerdict(code);
     if (conversation.verdict === "reset by server" && conversation.tcp.coreIss === undefined) {
-      conversation.verdict = "refused";
+      conversation.verdict = REFUSED;
     }
     this.#end(conversation);
   }
