@@ -6,7 +6,7 @@
 export const HANDLER_WORDS = words(
   "auto api dns file forward ftp http http2 http3 icmp masque metrics red redir redirect redu",
   "redirect tproxy relay router rtcp rudp serial sni socks socks4 socks4a socks5 ss ssh sshd ssu",
-  "stdio tap tcp tls tun tungo tunnel udp unix",
+  "stdio tap tcp tun tungo tunnel udp unix",
 );
 
 export const LISTENER_WORDS = words(

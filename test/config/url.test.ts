@@ -50,6 +50,14 @@ test("every node of a list has its own name for TLS", () => {
   assert.equal(named.dialer.tls, { secure: true, serverName: "x.example" });
 });
 
+test("the name of a transport alone is auto over it, with a target forward", () => {
+  for (const word of ["tls", "ws", "wss", "mtls", "mws", "mwss"]) {
+    const { handler, listener } = service("-L", `${word}://:443`);
+    assert.equal([handler.type, listener.type], ["auto", word]);
+    assert.is(service("-L", `${word}://:443/192.0.2.1:80`).handler.type, "forward");
+  }
+});
+
 test("unknown schemes are refused with the nearest known one", () => {
   assert.match(refused("-L", "tungoo://:0"), /"tungoo"; did you mean tungo\?/);
   assert.match(refused("-L", "relay+wsss://:443"), /no listener "wsss"; did you mean wss\?/);
