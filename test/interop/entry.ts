@@ -2,9 +2,11 @@
  * What an application does with a local proxy: SOCKS5, HTTP, and forwarded ports, spoken here byte
  * by byte, so that nothing is shared with the programs under test.
  */
+import { createHash, randomBytes } from "node:crypto";
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import { once } from "node:events";
 import { type Socket, connect } from "node:net";
+import * as assert from "uvu/assert";
 
 /** Generous: the machine may be busy. */
 export const WAIT_MS = 15_000;
@@ -226,8 +228,29 @@ export class Datagrams {
     }
   }
 
+  /** Some sizes, one after the other; closes. */
+  async echoAll(sizes: readonly number[]): Promise<undefined> {
+    try {
+      for (const size of sizes) await this.echo(randomBytes(size));
+    } finally {
+      this.close();
+    }
+  }
+
   close(): void {
     this.#control?.destroy();
     this.#socket.close();
+  }
+}
+/** Sends random bytes and compares what comes back; gives up where nothing moves. */
+export async function echoBytes(flow: Flow, bytes: number): Promise<void> {
+  const sent = randomBytes(bytes);
+  const hash = (data: Buffer): string => createHash("sha256").update(data).digest("hex");
+  try {
+    void flow.send(sent).catch(() => undefined);
+    await flow.until(() => flow.bytes >= bytes);
+    assert.is(hash(flow.data), hash(sent));
+  } finally {
+    flow.destroy();
   }
 }

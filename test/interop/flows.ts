@@ -26,8 +26,8 @@ export function duplex(scene: Scene, host: string, flows: number, maxBytes: numb
   };
 }
 
-export const big = (scene: Scene): Body => duplex(scene, PLACES.web4, 1, 64 * MIB);
-export const several = (scene: Scene): Body => duplex(scene, "", 30, MIB);
+export const big = (scene: Scene): Body => duplex(scene, PLACES.web4, 1, 16 * MIB);
+export const several = (scene: Scene): Body => duplex(scene, "", 30, MIB / 2);
 
 export function greeter(scene: Scene, host: string): Body {
   return async () => {

@@ -9,8 +9,10 @@ export const PASSWORD = "secret";
 
 /** How both ends are set up. */
 export interface Link {
-  /** tcp, tls, ws or wss. */
+  /** tcp, tls, ws, wss, mtls, mws or mwss. */
   readonly transport: string;
+  /** Default relay. */
+  readonly connector?: string;
   /** Query of the server's URL. */
   readonly server?: string;
   /** Query of the client's URL. */
@@ -18,11 +20,14 @@ export interface Link {
   readonly password?: string;
 }
 
-export const serverUrl = ({ transport, server = "" }: Link): string =>
-  `relay+${transport}://${USER}:${PASSWORD}@${PLACES.relay}:443?${server}`;
+export const serverUrl = ({ transport, connector = "relay", server = "" }: Link): string =>
+  `${connector}+${transport}://${USER}:${PASSWORD}@${PLACES.relay}:443?${server}`;
 
-export const clientUrl = ({ transport, client = "", password = PASSWORD }: Link): string =>
-  `relay+${transport}://${USER}:${password}@${PLACES.relay}:443?interface=wan0&${client}`;
+export const clientUrl = (link: Link): string => {
+  const { transport, connector = "relay", client = "", password = PASSWORD } = link;
+  const at = `${USER}:${password}@${PLACES.relay}:443`;
+  return `${connector}+${transport}://${at}?interface=wan0&${client}`;
+};
 
 export interface Running {
   readonly process: RemoteProcess;

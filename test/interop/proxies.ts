@@ -24,7 +24,7 @@ import type { Spot, Table } from "./table.ts";
 import { type Targets, openTargets } from "./targets.ts";
 
 const TRANSPORTS = ["tcp", "tls", "ws", "wss"] as const;
-const BIG_BYTES = 32 * 1024 * 1024;
+const BIG_BYTES = 8 * 1024 * 1024;
 
 export async function checkProxies(gost: Gost, table: Table): Promise<void> {
   const world = await openTargets();
@@ -122,7 +122,7 @@ async function ourStreams(table: Table, spot: Spot, chain: Chain, world: Targets
     assert.is(failure.party, "destination");
     return undefined;
   });
-  await table.check(spot, "32 MiB each way, hashes", () => bigTransfer(chain, world));
+  await table.check(spot, "8 MiB each way, hashes", () => bigTransfer(chain, world));
 }
 
 async function bigTransfer(chain: Chain, world: Targets): Promise<string | undefined> {
@@ -256,7 +256,7 @@ async function theirStreams(gost: Gost, table: Table, spot: Spot, theirs: Theirs
     return undefined;
   });
   await theirEnds(gost, table, spot, theirs);
-  await table.check(spot, "32 MiB up, hash", async () => {
+  await table.check(spot, "8 MiB up, hash", async () => {
     const forward = await forwarding(gost, theirs, world.sink);
     const socket = await ask(forward.port, "", false);
     const hash = createHash("sha256");
