@@ -7,9 +7,11 @@
  * over the client's connection, in which the server opens the streams.
  */
 import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
 import { type AddressInfo, type Server, type Socket, createServer } from "node:net";
 import { MuxSession } from "../chain/mux-session.ts";
 import { SocketStream } from "../chain/socket-stream.ts";
+import type { Transport } from "../chain/types.ts";
 import { ATYP_IPV4 } from "../proto/address.ts";
 import { REP_FAILURE, REP_OK, REP_PROHIBITED, REP_TIMEOUT, encodeReply } from "../proto/socks5.ts";
 import { messageOf } from "../errors.ts";
@@ -19,6 +21,11 @@ import { type Socks5Client, Socks5Refusal, plainIp } from "./socks5-settings.ts"
 
 /** For the peer to come. */
 const WAIT_MS = 300_000;
+/**
+ * GOST's client takes up to 262 bytes for a reply and loses what is behind it: no stream begins
+ * before it had the time to read the reply, and a stream's own reply has a frame of its own.
+ */
+const SETTLE_MS = 200;
 
 const noop = (): void => undefined;
 
@@ -50,6 +57,8 @@ export async function serveBind(client: Socks5Client, stopped: AbortSignal): Pro
 export async function serveMuxBind(client: Socks5Client, stopped: AbortSignal): Promise<void> {
   const { transport, settings } = client;
   const server = await openServer(client);
+  server.maxConnections = settings.mux.streamsMax;
+  const settled = delay(SETTLE_MS, undefined, { ref: false });
   await new Promise<void>((resolve) => {
     const session = new MuxSession(transport, {
       opener: true,
@@ -63,13 +72,23 @@ export async function serveMuxBind(client: Socks5Client, stopped: AbortSignal): 
     const end = (): void => session.close();
     stopped.addEventListener("abort", end, { once: true });
     server.on("connection", (socket) => {
-      if (!session.hasRoom) {
-        socket.resetAndDestroy();
-        return;
-      }
-      const stream = session.open();
-      if (!settings.isPlainMux) stream.write([peerReply(socket)], noop);
-      void pipe(stream, new SocketStream(socket));
+      const carry = (stream: Transport): void => void pipe(stream, new SocketStream(socket));
+      socket.on("error", noop);
+      void settled.then(() => {
+        if (socket.destroyed) return;
+        if (!session.hasRoom) {
+          socket.resetAndDestroy();
+          return;
+        }
+        const stream = session.open();
+        if (settings.isPlainMux) carry(stream);
+        else {
+          stream.write([peerReply(socket)], (error) => {
+            if (error === undefined) carry(stream);
+            else socket.resetAndDestroy();
+          });
+        }
+      });
     });
     if (stopped.aborted) end();
   });
