@@ -3,7 +3,6 @@
  * serves an application (SOCKS5, HTTP, a forwarded TCP and UDP port) and carries what it asks for
  * to the far one. Both are started with command lines in GOST's form.
  */
-import { randomBytes } from "node:crypto";
 import * as assert from "uvu/assert";
 import { CertFiles } from "../chain/world.ts";
 import { type Engine, during, gostEngine, tsgostEngine } from "./engine.ts";
