@@ -31,7 +31,8 @@ function device(name: string, net: string, host: string, mtu: number): string {
   const route = `${host}/${host.includes(":") ? 128 : 32}`;
   return (
     `- name: ${name}\n  addr: ":0"\n  handler: {type: tungo}\n  metadata: {interface: wan0}\n` +
-    `  listener: {type: tungo, metadata: {name: ${name}, net: "${net}", route: "${route}", mtu: ${mtu}}}\n`
+    `  listener: {type: tungo, metadata: {name: ${name}, net: "${net}", ` +
+    `route: "${route}", mtu: ${mtu}}}\n`
   );
 }
 
