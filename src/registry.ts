@@ -316,7 +316,7 @@ export class Registry {
 /** Device and mark of what a service dials itself. */
 function localOf({ metadata }: ServiceConfig): LocalEnd {
   const device = metaString(metadata, "interface");
-  const mark = metaInt(metadata, "so_mark");
+  const mark = metaInt(metadata, ["so_mark", "soMark"]);
   return { ...(device === "" ? {} : { device }), ...(mark > 0 ? { mark } : {}) };
 }
 

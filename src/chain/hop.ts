@@ -19,6 +19,7 @@ import { NodeMemory } from "./memory.ts";
 import { type Target, bypassHit } from "./rules.ts";
 import type { LocalEnd } from "./socket.ts";
 
+const MARK_KEYS = ["so_mark", "soMark"];
 const MAX_FAILS = 1;
 const FAIL_TIMEOUT_MS = 10_000;
 
@@ -46,7 +47,7 @@ export interface NamesAsk {
 /** Device and mark of a node: its own, else its hop's. */
 export function localEnd(node: NodeConfig, hop: HopConfig): LocalEnd {
   const device = metaString(node.metadata, "interface") || metaString(hop.metadata, "interface");
-  const mark = metaInt(node.metadata, "so_mark") || metaInt(hop.metadata, "so_mark");
+  const mark = metaInt(node.metadata, MARK_KEYS) || metaInt(hop.metadata, MARK_KEYS);
   return { ...(device === "" ? {} : { device }), ...(mark > 0 ? { mark } : {}) };
 }
 

@@ -1,6 +1,7 @@
 /**
  * The dialers `ws` and `wss`: the upgrade request of RFC 6455 §4 exactly as GOST sends it, the
  * answer checked, then frames. The answer's head is bounded in bytes and by the dial's deadline.
+ * Compression (RFC 7692) is neither offered nor accepted, which every peer takes.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { metaBool, metaDurationMs, metaMap, metaString } from "../config/metadata.ts";
@@ -16,11 +17,6 @@ import { WsStream } from "./ws-stream.ts";
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const HEAD_BYTES_MAX = 16 * 1024;
 const PING_DEFAULT_MS = 15_000;
-const NOTICE_MS = 24 * 3600_000;
-/** Without effect: permessage-deflate is neither offered nor accepted, which every peer takes. */
-export const COMPRESSION_KEYS = ["ws.enableCompression", "enableCompression"];
-export const COMPRESSION_NOTICE =
-  "enableCompression has no effect: WebSocket messages are never compressed here";
 const FORBIDDEN_HEADER = /^(upgrade|connection|sec-websocket-(key|version|extensions))$/i;
 
 /** Sec-WebSocket-Accept of a key. */
@@ -149,11 +145,6 @@ async function upgrade(
   } catch (error) {
     transport.reset();
     throw wsError(error, node);
-  }
-  if (metaBool(metadata, COMPRESSION_KEYS)) {
-    context.log.once(`compression ${node.name}`, NOTICE_MS, {
-      message: `node ${node.name}: ${COMPRESSION_NOTICE}`,
-    });
   }
   const isKeptAlive = metaBool(metadata, ["ws.keepalive", "keepalive"], false);
   const periods = ["ttl", "keepalive.interval", "ws.keepaliveInterval", "keepaliveInterval"];

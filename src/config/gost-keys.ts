@@ -1,6 +1,8 @@
 /**
- * Metadata keys of GOST's components as its documents and sources have them, beside those that
- * keys.ts lists for what is built here. A key that stands here only is no misspelling.
+ * Metadata keys of GOST's components as its documents and sources have them. A key that stands here
+ * and not in keys.ts is no misspelling: it is accepted and has no effect, which a warning says. So
+ * are what GOST's buffers (datagrams are not cut here), sniffers, observers and limiters take, and
+ * multiplexing of connectors, which serves remote forwards.
  */
 
 type Keys = Readonly<Record<string, readonly string[]>>;
@@ -31,6 +33,10 @@ const WS = split(
   "path host header handshakeTimeout readHeaderTimeout readBufferSize writeBufferSize",
   "enableCompression backlog keepalive keepaliveInterval ttl",
 ).flatMap((key) => [key, `ws.${key}`]);
+
+const WS_TCP = TCP.slice(1).map((key) => `tcp.${key}`);
+
+export const GOST_SERVICE_KEYS: readonly string[] = [...OBSERVER, "labels"];
 
 const SOCKS = split(
   "udp bind notls readTimeout timeout udp.bufferSize udpBufferSize udp.bindRange.min",
@@ -90,10 +96,10 @@ export const GOST_DIALER_KEYS: Keys = {
   tcp: TCP,
   tls: [...TCP, "handshakeTimeout"],
   udp: [],
-  ws: [...TCP, ...WS],
-  wss: [...TCP, ...WS],
-  mws: [...TCP, ...WS, ...MUX],
-  mwss: [...TCP, ...WS, ...MUX],
+  ws: [...TCP, ...WS, ...WS_TCP],
+  wss: [...TCP, ...WS, ...WS_TCP],
+  mws: [...TCP, ...WS, ...WS_TCP, ...MUX],
+  mwss: [...TCP, ...WS, ...WS_TCP, ...MUX],
   mtls: [...TCP, ...MUX, "handshakeTimeout"],
-  direct: [],
+  direct: TCP,
 };

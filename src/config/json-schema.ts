@@ -3,7 +3,8 @@
  * files are read by, and from the tables of metadata keys. It is a little stricter than the reader
  * (keys only in their usual spelling) and knows no references between objects.
  */
-import { connectorKeys, dialerKeys, handlerKeys, listenerKeys } from "./key-check.ts";
+import { GOST_SERVICE_KEYS } from "./gost-keys.ts";
+import { type Known, connectorKeys, dialerKeys, handlerKeys, listenerKeys } from "./key-check.ts";
 import { keyInfo } from "./key-kinds.ts";
 import type { KeyKind } from "./key-kinds.ts";
 import { HOP_KEYS, NODE_KEYS, SERVICE_KEYS } from "./keys.ts";
@@ -41,7 +42,7 @@ const METADATA_KINDS: Readonly<Record<KeyKind, Schema>> = {
 /** Parts whose `type` says which metadata they take. */
 interface Part {
   readonly words: ReadonlySet<string>;
-  readonly keysOf: (type: string) => readonly string[] | undefined;
+  readonly keysOf: (type: string) => Known | undefined;
 }
 
 const PARTS: Readonly<Record<string, Part>> = {
@@ -52,11 +53,12 @@ const PARTS: Readonly<Record<string, Part>> = {
 };
 
 /** Objects whose metadata has one table. */
-const OWNERS: Readonly<Record<string, readonly string[]>> = {
-  services: SERVICE_KEYS,
-  hops: HOP_KEYS,
-  nodes: NODE_KEYS,
+const OWNERS: Readonly<Record<string, Known>> = {
+  services: { keys: SERVICE_KEYS, idle: GOST_SERVICE_KEYS },
+  hops: { keys: HOP_KEYS, idle: [] },
+  nodes: { keys: NODE_KEYS, idle: [] },
 };
+const NO_KEYS: Known = { keys: [], idle: [] };
 
 const WORDS: Readonly<Record<string, readonly string[]>> = {
   strategy: [...STRATEGY_WORDS, ...STRATEGY_WORDS_GOST],
@@ -178,8 +180,13 @@ function conditions(part: Part): Schema[] {
   });
 }
 
-function metadataSchema(keys: readonly string[], core: boolean): Schema {
+function metadataSchema({ keys, idle }: Known, core: boolean): Schema {
   const properties: Schema = {};
+  for (const key of idle) {
+    const info = keyInfo(key, core);
+    const kind = info === undefined ? {} : METADATA_KINDS[info.kind];
+    properties[key] = { ...kind, description: "of GOST's, without effect here", deprecated: true };
+  }
   for (const key of new Set(keys)) {
     const info = keyInfo(key, core);
     if (info === undefined) {
@@ -196,7 +203,7 @@ function metadataSchema(keys: readonly string[], core: boolean): Schema {
 function scalarSchema(field: Field, name: string): Schema {
   switch (field.kind) {
     case "metadata":
-      return metadataSchema(Object.hasOwn(OWNERS, name) ? (OWNERS[name] ?? []) : [], false);
+      return metadataSchema((Object.hasOwn(OWNERS, name) && OWNERS[name]) || NO_KEYS, false);
     case "string":
       return Object.hasOwn(WORDS, name) ? { enum: WORDS[name] } : { type: SCALAR };
     case "int":

@@ -10,6 +10,7 @@ import {
   GOST_DIALER_KEYS,
   GOST_HANDLER_KEYS,
   GOST_LISTENER_KEYS,
+  GOST_SERVICE_KEYS,
 } from "./gost-keys.ts";
 import { keyInfo, valueFault } from "./key-kinds.ts";
 import {
@@ -23,7 +24,7 @@ import {
   URL_KEYS,
 } from "./keys.ts";
 import { shown } from "./mask.ts";
-import { metaHas } from "./metadata.ts";
+import { metaHas, parseGoBool } from "./metadata.ts";
 import type { HopConfig, Metadata, MetadataValue, NodeConfig, ServiceConfig } from "./model.ts";
 import type { DocValue } from "./document.ts";
 import { didYouMean } from "./suggest.ts";
@@ -31,12 +32,19 @@ import { didYouMean } from "./suggest.ts";
 type Keys = readonly string[];
 type Tables = Readonly<Record<string, Keys>>;
 
+/** What a component understands. */
+export interface Known {
+  /** What takes effect. */
+  readonly keys: Keys;
+  /** What GOST has besides: accepted, without effect. */
+  readonly idle: Keys;
+}
+
 /** A map of metadata, and what its owner understands. */
-interface Part {
+interface Part extends Known {
   /** As in the configuration: `listener`. */
   readonly what: string;
   readonly metadata: Metadata;
-  readonly known: Keys;
 }
 
 interface Spot {
@@ -46,28 +54,32 @@ interface Spot {
   readonly core: boolean;
 }
 
-/** The keys of a type: ours and GOST's; undefined for types without a table. */
-export function keysOf(ours: Tables, gosts: Tables, type: string): Keys | undefined {
+const NOTHING: Known = { keys: [], idle: [] };
+
+/** The keys of a type; undefined for types without a table. */
+function knownOf(ours: Tables, gosts: Tables, type: string): Known | undefined {
   const mine = Object.hasOwn(ours, type) ? ours[type] : undefined;
-  const theirs = Object.hasOwn(gosts, type) ? gosts[type] : undefined;
-  if (mine === undefined && theirs === undefined) return undefined;
-  return [...(mine ?? []), ...(theirs ?? [])];
+  const theirs = (Object.hasOwn(gosts, type) ? gosts[type] : undefined) ?? [];
+  // A type that is not built is refused at the start: what it would read is not judged.
+  if (mine === undefined) return theirs.length === 0 ? undefined : { keys: theirs, idle: [] };
+  const lowers = new Set(mine.map((key) => key.toLowerCase()));
+  return { keys: mine, idle: theirs.filter((key) => !lowers.has(key.toLowerCase())) };
 }
 
-export function handlerKeys(type: string): Keys | undefined {
-  return keysOf(HANDLER_KEYS, GOST_HANDLER_KEYS, type);
+export function handlerKeys(type: string): Known | undefined {
+  return knownOf(HANDLER_KEYS, GOST_HANDLER_KEYS, type);
 }
 
-export function listenerKeys(type: string): Keys | undefined {
-  return keysOf(LISTENER_KEYS, GOST_LISTENER_KEYS, type);
+export function listenerKeys(type: string): Known | undefined {
+  return knownOf(LISTENER_KEYS, GOST_LISTENER_KEYS, type);
 }
 
-export function connectorKeys(type: string): Keys | undefined {
-  return keysOf(CONNECTOR_KEYS, GOST_CONNECTOR_KEYS, type);
+export function connectorKeys(type: string): Known | undefined {
+  return knownOf(CONNECTOR_KEYS, GOST_CONNECTOR_KEYS, type);
 }
 
-export function dialerKeys(type: string): Keys | undefined {
-  return keysOf(DIALER_KEYS, GOST_DIALER_KEYS, type);
+export function dialerKeys(type: string): Known | undefined {
+  return knownOf(DIALER_KEYS, GOST_DIALER_KEYS, type);
 }
 
 export function checkServiceKeys(service: ServiceConfig, reading: Reading): void {
@@ -80,17 +92,18 @@ export function checkServiceKeys(service: ServiceConfig, reading: Reading): void
     {
       what: "service",
       metadata,
-      known: core ? [...SERVICE_KEYS, ...(ofListener ?? [])] : SERVICE_KEYS,
+      keys: core ? [...SERVICE_KEYS, ...(ofListener?.keys ?? [])] : SERVICE_KEYS,
+      idle: GOST_SERVICE_KEYS,
     },
-    { what: "handler", metadata: handler.metadata, known: ofHandler ?? [] },
-    { what: "listener", metadata: listener.metadata, known: ofListener ?? [] },
+    { what: "handler", metadata: handler.metadata, ...(ofHandler ?? NOTHING) },
+    { what: "listener", metadata: listener.metadata, ...(ofListener ?? NOTHING) },
   ];
   const isKnown = ofHandler !== undefined && ofListener !== undefined;
   checkParts(parts, isKnown, { place, reading, core });
 }
 
 export function checkHopKeys(hop: HopConfig, reading: Reading): void {
-  const parts = [{ what: "hop", metadata: hop.metadata, known: HOP_KEYS }];
+  const parts = [{ what: "hop", metadata: hop.metadata, keys: HOP_KEYS, idle: [] }];
   // A URL's hop has a copy of every key of the URL.
   const place = hop.place ?? "";
   const isKnown = !place.startsWith("-");
@@ -102,16 +115,16 @@ export function checkNodeKeys(node: NodeConfig, reading: Reading): void {
   const ofConnector = connectorKeys(connector.type);
   const ofDialer = dialerKeys(dialer.type);
   const parts: Part[] = [
-    { what: "node", metadata, known: NODE_KEYS },
-    { what: "connector", metadata: connector.metadata, known: ofConnector ?? [] },
-    { what: "dialer", metadata: dialer.metadata, known: ofDialer ?? [] },
+    { what: "node", metadata, keys: NODE_KEYS, idle: [] },
+    { what: "connector", metadata: connector.metadata, ...(ofConnector ?? NOTHING) },
+    { what: "dialer", metadata: dialer.metadata, ...(ofDialer ?? NOTHING) },
   ];
   const isKnown = ofConnector !== undefined && ofDialer !== undefined;
   checkParts(parts, isKnown, { place, reading, core: false });
 }
 
 function checkParts(parts: readonly Part[], isKnown: boolean, spot: Spot): void {
-  const all = [...parts.flatMap(({ known }) => known), ...URL_KEYS];
+  const all = [...parts.flatMap(({ keys, idle }) => [...keys, ...idle]), ...URL_KEYS];
   const lowers = new Set(all.map((key) => key.toLowerCase()));
   const seen = new Set<string>();
   for (const part of parts) {
@@ -127,16 +140,32 @@ function checkParts(parts: readonly Part[], isKnown: boolean, spot: Spot): void 
   }
 }
 
-/** A key that its own part does not read, and that is missing where it would be read. */
+/** A key that its own part does not read, and that is missing where it would be read, or nowhere. */
 function warnPlace(part: Part, key: string, parts: readonly Part[], spot: Spot): void {
   if (spot.core) return;
-  const reads = (other: Part): boolean =>
-    other.known.some((known) => known.toLowerCase() === key.toLowerCase());
+  const lower = key.toLowerCase();
+  const reads = (other: Part): boolean => other.keys.some((known) => known.toLowerCase() === lower);
   const readers = parts.filter(reads);
-  if (readers.length === 0 || readers.some((other) => metaHas(other.metadata, key))) return;
+  if (readers.length === 0) {
+    const isIdle = parts.some(({ idle }) => idle.some((one) => one.toLowerCase() === lower));
+    const place = spot.reading.places.of(part.metadata, key) || spot.place;
+    if (isIdle && !isOff(part.metadata[key])) spot.reading.warn(place, `${key} has no effect`);
+    return;
+  }
+  if (readers.some((other) => metaHas(other.metadata, key))) return;
   const where = readers.map(({ what }) => (what === "service" ? "" : `${what}.`) + "metadata");
   const place = spot.reading.places.of(part.metadata, key) || spot.place;
   spot.reading.warn(place, `${key} has no effect here; it belongs into ${where.join(" or ")}`);
+}
+
+/** What is switched off, or empty, asks for nothing. */
+function isOff(value: MetadataValue | undefined): boolean {
+  if (value === undefined || value === null || value === "") return true;
+  return value === false || value === 0 || (typeof value === "string" && isGoFalse(value));
+}
+
+function isGoFalse(text: string): boolean {
+  return parseGoBool(text) === false;
 }
 
 function checkValue(metadata: Metadata, key: string, value: MetadataValue, spot: Spot): void {

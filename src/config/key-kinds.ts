@@ -59,7 +59,6 @@ comp bool BIND as GOST 2 does it
 relay text udp: a standard UDP ASSOCIATE
 hash text host: choose nodes by the destination instead of the client
 auth.anyPassword bool a user without a password may come with any
-auto.timeout duration limit for the first bytes
 skipauth list clients, as IP or CIDR, that need no user
 udp.bufferSize|udpBufferSize bytes largest datagram
 bufferSize|readBufferSize|writeBufferSize bytes size of a buffer
@@ -96,6 +95,7 @@ relay.udp text how UDP goes through relay
 relay.grace duration how long the answer of a relay is waited for
 sniffing bool look for the host's name in the first bytes
 sniffing.timeout|sniffing.responseTimeout duration limit of sniffing
+sniffing.websocket.sampleRate text how many frames are recorded
 sniffing.udp|sniffing.fallback|sniffing.websocket bool details of sniffing
 udp.resolveDomain bool resolve names of answers
 udp.minPort|udp.maxPort|udp.bindRange.min|udp.bindRange.max int ports of associations
@@ -104,7 +104,14 @@ proxyAgent|http.proxyAgent text name told to clients
 authBasicRealm text realm of authentication
 probeResist|probe_resist text what strangers get
 knock text host that asks strangers for a user
-keepalive|http.keepalive bool keep the connection
+http.keepalive bool keep the connection
+tor|enableTor|socks5.tor bool commands of Tor
+mux.maxStreamWindow bytes window of a stream of yamux
+observer.period|observePeriod|observer.observePeriod duration how often an observer is told
+observer.resetTraffic bool count anew each time
+limiter.refreshInterval|limiter.cleanupInterval duration upkeep of limiters
+limiter.scope text what a limiter counts
+ws.ttl duration time between probes
 compression|http.compression bool compressed answers
 name|tun.name text name of the device
 net|tun.net networks addresses of the device with prefix

@@ -128,7 +128,9 @@ function refuseUnbuilt(document: DocMap, reading: Reading): void {
     refuseMetadata(service, reading);
     for (const part of ["handler", "listener"] as const) {
       const map = ownKey(service, part);
-      if (isDocMap(map)) refuseKeys(map, REFUSED[part], reading);
+      if (!isDocMap(map)) continue;
+      refuseKeys(map, REFUSED[part], reading);
+      refuseMetadata(map, reading);
     }
   }
   const chains = mapsIn(document, "chains").flatMap((chain) => mapsIn(chain, "hops"));

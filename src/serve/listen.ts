@@ -10,8 +10,7 @@ import { type AddressInfo, type Server, Socket, createServer } from "node:net";
 import { keepAlive } from "../chain/keep-alive.ts";
 import { SocketStream, belowOf } from "../chain/socket-stream.ts";
 import type { Transport } from "../chain/types.ts";
-import { COMPRESSION_KEYS, COMPRESSION_NOTICE } from "../chain/ws-dialer.ts";
-import { metaBool, metaDurationMs, metaInt } from "../config/metadata.ts";
+import { metaDurationMs, metaInt } from "../config/metadata.ts";
 import type { Config, Metadata, ServiceConfig } from "../config/model.ts";
 import { joinHostPort, parseHostPort } from "../config/net.ts";
 import { TsgostError, codeOf, configError, messageOf } from "../errors.ts";
@@ -108,9 +107,6 @@ class SocketListener implements Listener {
     }
     if (base === "ws" || base === "wss") {
       this.#ws = new WsAcceptor(service);
-      if (metaBool(metadata, COMPRESSION_KEYS)) {
-        context.log.warn(`${service.name}: ${COMPRESSION_NOTICE}`);
-      }
     }
     if (base !== type) this.#mux = new MuxAcceptor(service, context.log, this.#connectionsMax);
     this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });

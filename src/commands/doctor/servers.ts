@@ -118,7 +118,8 @@ async function checkNode({ chain, hop, node, nowMs }: NodeCheck): Promise<Findin
   const own = (key: string): string =>
     metaString(node.metadata, key) || metaString(hop.metadata, key);
   const device = own("interface");
-  const mark = metaInt(node.metadata, "so_mark") || metaInt(hop.metadata, "so_mark");
+  const marks = ["so_mark", "soMark"];
+  const mark = metaInt(node.metadata, marks) || metaInt(hop.metadata, marks);
   const limit = new Deadline(DIAL_MS, []);
   const startMs = performance.now();
   try {
