@@ -1,4 +1,10 @@
 /** The help texts: of one command from its specification, and of the program. */
+import {
+  CONNECTORS_BUILT,
+  DIALERS_BUILT,
+  HANDLERS_BUILT,
+  LISTENERS_BUILT,
+} from "../config/words.ts";
 import type { CommandSpec, OptionSpec } from "./common.ts";
 
 const WIDTH = 96;
@@ -80,6 +86,14 @@ const FLAG_ROWS: readonly (readonly [string, string])[] = [
   ["--log-format FORMAT", "json (default) or text"],
 ];
 
+/** What can stand in the URLs' schemes, and in `type` of files. */
+const TYPE_ROWS: readonly (readonly [string, ReadonlySet<string>])[] = [
+  ["HANDLER", HANDLERS_BUILT],
+  ["LISTENER", LISTENERS_BUILT],
+  ["CONNECTOR", CONNECTORS_BUILT],
+  ["DIALER", DIALERS_BUILT],
+];
+
 const AUTH_TEXT =
   "Passwords need not stand in argv: ?authFile=PATH (its first line: user password) or " +
   "?authEnv=NAME (the variable TSGOST_AUTH_NAME holds user:password) take the place of " +
@@ -96,6 +110,9 @@ export function programHelp(commands: readonly (readonly [string, string])[]): s
     "",
     "Flags:",
     ...FLAG_ROWS.flatMap(([flag, text]) => row(flag, text)),
+    "",
+    "Protocols:",
+    ...TYPE_ROWS.flatMap(([what, words]) => row(what, Array.from(words).sort().join(", "))),
     "",
     ...wrap(AUTH_TEXT, WIDTH),
     "",

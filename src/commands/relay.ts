@@ -1,4 +1,4 @@
-/** `tsgost relay`: the other end, a relay server over TCP, TLS or WebSocket. */
+/** `tsgost relay`: the other end, a relay server over TCP, TLS or WebSocket, also multiplexed. */
 import { compact } from "../config/builder.ts";
 import type { DocMap } from "../config/document.ts";
 import { documentOfCommand } from "../config/load.ts";
@@ -10,7 +10,7 @@ import type { CommandSpec, CommandValues } from "./common.ts";
 import { commandHelp } from "./help.ts";
 import { printOut } from "./version.ts";
 
-const TRANSPORTS = ["tcp", "tls", "ws", "wss"];
+const TRANSPORTS = ["tcp", "tls", "ws", "wss", "mtls", "mws", "mwss"];
 
 export const SPEC: CommandSpec = {
   name: "relay",
@@ -19,7 +19,11 @@ export const SPEC: CommandSpec = {
   text: ["Without a certificate one is generated, as GOST does; clients then cannot verify it."],
   options: [
     { name: "listen", value: "[HOST]:PORT", help: "where to listen (default :443)" },
-    { name: "transport", value: "WORD", help: "tcp, tls, ws or wss (default wss)" },
+    {
+      name: "transport",
+      value: "WORD",
+      help: "tcp, tls, ws, wss (default), or with smux mtls, mws, mwss",
+    },
     { name: "auth", value: "USER:PASSWORD", help: "who may use it; others can see argv" },
     { name: "auth-file", value: "PATH", help: 'who may use it: first line "user password"' },
     {
@@ -29,8 +33,8 @@ export const SPEC: CommandSpec = {
     },
     { name: "cert", value: "PATH", help: "certificate chain (PEM)" },
     { name: "key", value: "PATH", help: "key of the certificate (PEM)" },
-    { name: "path", value: "PATH", help: "path of ws and wss (default /ws)" },
-    { name: "nodelay", help: "answer requests at once, as GOST's nodelay=true" },
+    { name: "path", value: "PATH", help: "path of ws, wss, mws and mwss (default /ws)" },
+    { name: "nodelay", help: "GOST's nodelay=true; requests are answered at once in any case" },
     { name: "read-timeout", value: "DURATION", help: "limit for the request (default 15s)" },
     { name: "interface", value: "NAME", help: "device by which what is relayed leaves" },
     { name: "so-mark", value: "N", help: "mark of the same sockets" },

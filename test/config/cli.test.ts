@@ -2,10 +2,20 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
+import { connectorSchemes, dialerSchemes } from "../../src/chain/list.ts";
 import { run as gost } from "../../src/commands/gost.ts";
+import { programHelp } from "../../src/commands/help.ts";
 import { run as relay } from "../../src/commands/relay.ts";
 import { run as tungo } from "../../src/commands/tungo.ts";
+import {
+  CONNECTORS_BUILT,
+  DIALERS_BUILT,
+  HANDLERS_BUILT,
+  LISTENERS_BUILT,
+} from "../../src/config/words.ts";
 import { TsgostError } from "../../src/errors.ts";
+import { handlerTypes } from "../../src/serve/handlers.ts";
+import { LISTENER_TYPES } from "../../src/serve/listen.ts";
 import { suite } from "../kit/suite.ts";
 
 const CLI = fileURLToPath(new URL("../../src/cli.ts", import.meta.url));
@@ -96,6 +106,28 @@ for (const [args, says] of BAD) {
     assert.unreachable("it was not refused");
   });
 }
+
+test("the help names every protocol there is", () => {
+  const help = programHelp([]).replace(/\n {20,}/g, " ");
+  const rows: readonly (readonly [string, ReadonlySet<string>, readonly string[]])[] = [
+    ["HANDLER", HANDLERS_BUILT, [...handlerTypes(), "tungo"]],
+    ["LISTENER", LISTENERS_BUILT, [...LISTENER_TYPES, "udp", "tungo"]],
+    ["CONNECTOR", CONNECTORS_BUILT, connectorSchemes()],
+    ["DIALER", DIALERS_BUILT, dialerSchemes()],
+  ];
+  for (const [what, words, made] of rows) {
+    for (const word of words) assert.match(help, new RegExp(`  ${what} .*\\b${word}\\b`));
+    // What may start and what is made are one list.
+    assert.equal(Array.from(words).sort(), [...made].sort(), what);
+  }
+});
+
+test("relay listens by every transport of ours", async () => {
+  for (const transport of ["tcp", "tls", "ws", "wss", "mtls", "mws", "mwss"]) {
+    const args = ["--transport", transport, "--listen", "127.0.0.1:0", "--dry-run", "--strict"];
+    assert.is(await relay(args), 0, transport);
+  }
+});
 
 test("mistakes end the program with exit code 2 and one line", () => {
   const checked = tsgost("check", "/no/file.yml");
