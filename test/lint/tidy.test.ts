@@ -65,6 +65,7 @@ const ENTRIES = [
   "test/requirements/run.ts",
   "test/interop/run.ts",
   "test/replay/run.ts",
+  "test/runtimes/run.ts",
   // A process of its own, started by path.
   "test/chain/relay-child.ts",
 ];
