@@ -196,8 +196,7 @@ export function expireTimeWaits(): void {
   // No more than there are records; each was paid for by a connection.
   while (used != 0) {
     const record = recordAt(oldest);
-    const isOver = <i32>(milliseconds() - record.expires) >= 0;
-    if ((record.flags & ALIVE) != 0 && !isOver) break;
+    if ((record.flags & ALIVE) != 0 && millisecondsLeft(record) != 0) break;
     dropOldest();
   }
   armOldest();
@@ -208,6 +207,15 @@ function armOldest(): void {
     cancelTimer(timeWaitTimer());
     return;
   }
-  const left = <i32>(recordAt(oldest).expires - milliseconds());
-  armTimer(timeWaitTimer(), now() + <f64>max(left, 1) * 1000.0);
+  const left = max(millisecondsLeft(recordAt(oldest)), 1);
+  armTimer(timeWaitTimer(), now() + <f64>left * 1000.0);
+}
+
+/**
+ * 0 when the record's time is over. No record has more left than TIME-WAIT lasts: what says so
+ * ended long ago, perhaps more than 2^31 ms, when the machine was asleep.
+ */
+function millisecondsLeft(record: TimeWait): u32 {
+  const left = record.expires - milliseconds();
+  return left > config(CFG_TIME_WAIT_MS) ? 0 : left;
 }

@@ -113,6 +113,16 @@ test("TCP-96 MUST-13: TIME-WAIT lasts as long as configured, is bounded, and ign
   c.core.tearDown();
 });
 
+test("DET-4 DET-9: TIME-WAIT is over after weeks of sleep, whatever 2^32 ms make of its end", () => {
+  const DAY = 86_400 * SECOND;
+  for (const days of [1, 25, 40, 49, 50]) {
+    const c = inTimeWait({ options: { timeWait: 5000 } });
+    c.core.poll(c.core.nowUs + days * DAY);
+    assert.is(c.core.gauge("GAUGE_TIME_WAITS"), 0, `${days} days`);
+    c.core.tearDown();
+  }
+});
+
 test("TCP-96: a newer SYN opens a tuple in TIME-WAIT at once, above the old numbers; an older one not", () => {
   const c = inTimeWait();
   const old = { flags: "S", ack: 0, options: SYN_OPTIONS };
