@@ -9,7 +9,7 @@ import * as abi from "../../assembly/abi.ts";
 import { BUILD_NAMES, CoreHarness, type Build, type CoreExports } from "../kit/core.ts";
 import { expectTcp, tcpPacket } from "../kit/packet.ts";
 import { suite } from "../kit/suite.ts";
-import { drawScenario } from "../sim/scenario.ts";
+import { drawPlain } from "../sim/scenario.ts";
 import { simulate, World } from "../sim/world.ts";
 
 const test = suite("abi/replay");
@@ -83,7 +83,7 @@ function replay(log: readonly Call[], setup: CoreHarness["setup"]): CoreHarness 
 
 for (const seed of [5, 24, 28, 60]) {
   test(`DET-1: a recorded run gives the same memory when it is replayed, seed ${seed}`, () => {
-    const world = new World(drawScenario(seed), "simd");
+    const world = new World(drawPlain(seed), "simd");
     const log = record(world.core);
     world.run();
     assert.ok(log.length > 100, "the run is too short to prove anything");

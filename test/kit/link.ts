@@ -17,6 +17,9 @@ export interface LinkSetup {
   /** Bytes a second, 0 = unlimited; and the most bytes that may wait. */
   rate?: number;
   queueBytes?: number;
+  /** Every so often the link stands still for a while, and then delivers what it held. */
+  stallEveryUs?: number;
+  stallUs?: number;
   /** Bytes before the IP header that are never flipped. */
   vnetBytes?: number;
 }
@@ -91,11 +94,19 @@ export class Link {
       this.#freeUs = Math.max(this.#freeUs, nowUs) + Math.ceil((bytes.length / rate) * 1e6);
       leaves = this.#freeUs;
     }
+    leaves = this.#afterStall(leaves);
     let atUs = leaves + delayUs + this.#random.below(jitterUs + 1);
     // Jitter alone keeps the order, as one queue does; a reordered packet falls behind on purpose.
     if (this.#random.chance(reorder)) atUs += this.#random.below(reorderUs);
     else this.#lastUs = atUs = Math.max(atUs, this.#lastUs);
     this.#insert({ bytes: Uint8Array.from(bytes), isFlipped, atUs });
+  }
+
+  #afterStall(atUs: number): number {
+    const { stallEveryUs = 0, stallUs = 0 } = this.setup;
+    if (stallEveryUs === 0) return atUs;
+    const since = atUs % stallEveryUs;
+    return since < stallUs ? atUs - since + stallUs : atUs;
   }
 
   /** In the order of arrival; what arrives together, in the order of sending. */

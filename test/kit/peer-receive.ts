@@ -156,6 +156,14 @@ export class PeerReceiver {
     return this.nxt + Math.min(this.bufferBytes - this.#unreadBytes, most) - this.edge;
   }
 
+  /** Drops all that lies ahead of a hole, reported or not (RFC 2018 §8). */
+  renege(): void {
+    this.#held.length = this.#firstHeld;
+    this.#ahead = [];
+    this.#duplicate = undefined;
+    if (this.nxt <= this.finAt) this.finAt = Infinity;
+  }
+
   read(most = Infinity): Uint8Array {
     const all = concat(...this.#unread);
     const taken = all.subarray(0, Math.min(all.length, most));

@@ -5,6 +5,8 @@
  *
  * Use: `connect`, then in a loop `receive(packet)`, `poll(now)`, `take(now)`; `deadline()` says
  * when next. `write`, `finish`, `read`, `reset` are the application's calls.
+ *
+ * Longer than 400 lines, because it is one connection with all that it says and hears.
  */
 import { seqAdd, seqDiff } from "./bytes.ts";
 import { expectTcp, type TcpSeen } from "./expect.ts";
@@ -31,6 +33,8 @@ export interface PeerSetup {
   superBytes?: number;
   /** Probes an idle connection, so that a lost RST is found out. */
   keepaliveUs?: number;
+  /** Makes other segments of the one that is to be sent: a hostile or strange end. */
+  twist?: (fields: TcpFields) => readonly TcpFields[];
 }
 
 export type PeerState = "idle" | "syn-sent" | "open" | "reset" | "refused" | "gave-up";
@@ -231,9 +235,16 @@ export class TcpPeer {
   }
 
   #packet(fields: TcpFields): void {
-    const { src, dst, sport, dport, vnetBytes = 0, superBytes = 0 } = this.setup;
-    const whole = { src, dst, sport, dport, ...fields };
-    const length = fields.payload?.length ?? 0;
+    const { src, dst, sport, dport } = this.setup;
+    const { twist } = this.setup;
+    for (const one of twist === undefined ? [fields] : twist(fields)) {
+      this.#build({ src, dst, sport, dport, ...one });
+    }
+  }
+
+  #build(whole: TcpFields): void {
+    const { vnetBytes = 0, superBytes = 0 } = this.setup;
+    const length = whole.payload?.length ?? 0;
     if (vnetBytes === 0) this.#out.push(tcpPacket(whole));
     else if (superBytes > 0) {
       const gsoSize = length > this.sender.mss ? this.sender.mss : 0;

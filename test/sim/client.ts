@@ -1,13 +1,16 @@
 /** A client of the simulation: a peer with an application that writes, reads and closes by plan. */
 import { pattern, sameBytes } from "../kit/bytes.ts";
 import { TcpPeer } from "../kit/peer.ts";
+import { Random } from "../kit/random.ts";
 import type { ClientPlan } from "./scenario.ts";
+import { Trick } from "./trick.ts";
 import { WindowWatch } from "./watch.ts";
 
 export class Client {
   readonly plan: ClientPlan;
   readonly peer: TcpPeer;
-  readonly watch = new WindowWatch();
+  readonly watch: WindowWatch;
+  readonly trick: Trick | undefined;
   /** What the host will send; the bytes received must be a prefix of it. */
   readonly expected: Uint8Array;
   readonly upStream: Uint8Array;
@@ -18,18 +21,29 @@ export class Client {
   #readUs = 0;
   #writeUs = 0;
   #resetUs: number;
+  readonly #vanishUs: number;
+  #isGone = false;
 
-  constructor(plan: ClientPlan, startUs: number) {
+  /** `windowMax`: the most that the core may offer. */
+  constructor(plan: ClientPlan, startUs: number, windowMax: number) {
     this.plan = plan;
-    this.peer = new TcpPeer(plan.peer);
+    const { sport } = plan.peer;
+    const trick = plan.trick === undefined ? undefined : new Trick(plan.trick, new Random(sport));
+    this.trick = trick;
+    this.watch = new WindowWatch(windowMax);
+    this.peer = new TcpPeer(
+      trick === undefined ? plan.peer : { ...plan.peer, twist: (fields) => trick.twist(fields) },
+    );
     this.upStream = pattern(plan.upBytes, plan.peer.sport);
     this.expected = pattern(plan.downBytes, plan.peer.sport + 1_000_000);
     this.#nextUs = startUs + plan.startUs;
     this.#resetUs = startUs + plan.startUs + plan.clientResetUs;
+    this.#vanishUs = startUs + plan.startUs + plan.vanishUs;
   }
 
   get isOver(): boolean {
     const { peer } = this;
+    if (this.#isGone) return true;
     return peer.isOver && (peer.state !== "open" || peer.receiver.unreadBytes === 0);
   }
 
@@ -43,12 +57,20 @@ export class Client {
     if (this.peer.state === "idle") return this.#nextUs;
     const appUs = this.peer.state === "open" ? this.#nextUs : Infinity;
     const resetUs = this.peer.isOver ? Infinity : this.#resetUs;
-    return Math.min(this.peer.deadline(), appUs, resetUs);
+    return Math.min(this.peer.deadline(), appUs, resetUs, this.#vanishUs);
+  }
+
+  /** A packet of the core arrives; nobody hears it if the client's machine is gone. */
+  receive(packet: Uint8Array, nowUs: number): void {
+    if (!this.#isGone) this.peer.receive(packet, nowUs);
   }
 
   /** Lets the application act; answers the packets to send. */
   act(nowUs: number): Uint8Array[] {
     const { peer, plan } = this;
+    this.#isGone ||= nowUs >= this.#vanishUs;
+    if (this.#isGone) return [];
+    this.trick?.act(peer);
     if (peer.state === "idle" && nowUs >= this.#nextUs) peer.connect(nowUs);
     peer.poll(nowUs);
     if (peer.state !== "idle" && !peer.isOver && nowUs >= this.#resetUs) {

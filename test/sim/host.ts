@@ -7,6 +7,18 @@ import * as abi from "../../assembly/abi.ts";
 import { sameBytes } from "../kit/bytes.ts";
 import type { CoreEvent, CoreHarness } from "../kit/core.ts";
 import type { Client } from "./client.ts";
+import type { Datagrams } from "./datagrams.ts";
+import { Due } from "./due.ts";
+import type { Rude } from "./rude.ts";
+
+/** A flow that closed, with what the host got of it. */
+export interface Ended {
+  readonly client: Client;
+  readonly code: number;
+  readonly got: number;
+  readonly sent: number;
+  readonly hasFin: boolean;
+}
 
 interface HostFlow {
   readonly client: Client;
@@ -27,21 +39,32 @@ interface HostFlow {
 
 export class Host {
   readonly flows = new Map<number, HostFlow>();
+  /** Flows of nobody that the simulation knows, open until the core gives them up. */
+  readonly strangers = new Set<number>();
   readonly #core: CoreHarness;
-  readonly #clientOf: (port: number) => Client;
+  readonly #clientOf: (port: number) => Client | undefined;
+  readonly #datagrams: Datagrams;
+  readonly #rude: Rude;
+  readonly #due = new Due<number>();
 
-  constructor(core: CoreHarness, clientOf: (port: number) => Client) {
+  constructor(
+    core: CoreHarness,
+    clientOf: (port: number) => Client | undefined,
+    datagrams: Datagrams,
+    rude: Rude,
+  ) {
     this.#core = core;
     this.#clientOf = clientOf;
+    this.#datagrams = datagrams;
+    this.#rude = rude;
   }
 
   get openCount(): number {
-    return this.flows.size;
+    return this.flows.size + this.strangers.size;
   }
 
   /** Flows that ended, with what the host got of them; by client port. */
-  readonly ended: { client: Client; code: number; got: number; sent: number; hasFin: boolean }[] =
-    [];
+  readonly ended: Ended[] = [];
 
   onEvents(): void {
     for (const event of this.#core.events()) this.#onEvent(event);
@@ -49,7 +72,15 @@ export class Host {
 
   #onEvent(event: CoreEvent): void {
     const { handle, flags, code } = event;
+    if ((handle & abi.HANDLE_MAPPING) !== 0) {
+      this.#datagrams.onEvent(event);
+      return;
+    }
     if ((flags & abi.EV_OPEN) !== 0) this.#onOpen(event);
+    if (this.strangers.has(handle)) {
+      this.#onStranger(event);
+      return;
+    }
     const flow = this.flows.get(handle);
     if (flow === undefined) throw new Error(`event ${flags} for the unknown handle ${handle}`);
     if ((flags & abi.EV_READABLE) !== 0) flow.isReadable = true;
@@ -65,16 +96,42 @@ export class Host {
         hasFin: flow.hasFin,
       });
       this.#core.release(handle);
-      this.flows.delete(handle);
+      this.#forget(handle);
       return;
     }
     this.#act(handle, flow);
+    this.#plan(handle, flow);
+  }
+
+  #plan(handle: number, flow: HostFlow): void {
+    this.#due.set(handle, this.flows.has(handle) ? this.#deadlineOf(flow) : Infinity);
+  }
+
+  #forget(handle: number): void {
+    this.flows.delete(handle);
+    this.#due.set(handle, Infinity);
+    this.#rude.forget(handle);
+  }
+
+  /** A third is refused, a third vanishes, a third waits for its end. */
+  #onStranger({ handle, flags }: CoreEvent): void {
+    if ((flags & abi.EV_CLOSED) !== 0) {
+      this.#core.release(handle);
+      this.strangers.delete(handle);
+    } else if ((flags & abi.EV_OPEN) !== 0) {
+      if (handle % 3 === 0) this.#core.reject(handle, abi.REJECT_RST);
+      else if (handle % 3 === 1) this.#core.reject(handle, abi.REJECT_DROP);
+    }
   }
 
   #onOpen({ handle, ptr }: CoreEvent): void {
     if (this.flows.has(handle)) throw new Error(`a second open of ${handle}`);
     const record = this.#core.record(ptr);
     const client = this.#clientOf(record.remotePort);
+    if (client === undefined) {
+      this.strangers.add(handle);
+      return;
+    }
     const { src, dst, dport } = client.plan.peer;
     if (record.remote !== src || record.local !== dst || record.localPort !== dport) {
       throw new Error(`open of ${record.remote} to ${record.local}:${record.localPort}`);
@@ -97,9 +154,7 @@ export class Host {
   }
 
   deadline(): number {
-    let least = Infinity;
-    for (const flow of this.flows.values()) least = Math.min(least, this.#deadlineOf(flow));
-    return least;
+    return this.#due.deadline();
   }
 
   #deadlineOf(flow: HostFlow): number {
@@ -117,8 +172,11 @@ export class Host {
 
   /** Acts for all flows whose time has come. */
   act(): void {
-    for (const [handle, flow] of [...this.flows]) {
-      if (this.#core.nowUs >= this.#deadlineOf(flow)) this.#act(handle, flow);
+    for (const handle of this.#due.take(this.#core.nowUs)) {
+      const flow = this.flows.get(handle);
+      if (flow === undefined) continue;
+      this.#act(handle, flow);
+      this.#plan(handle, flow);
     }
   }
 
@@ -188,6 +246,6 @@ export class Host {
   /** Releases a flow that was shut down; refused while its events wait to be taken. */
   #letGo(handle: number, flow: HostFlow): void {
     flow.isLeaving = true;
-    if (this.#core.exports.release(handle) === 0) this.flows.delete(handle);
+    if (this.#core.exports.release(handle) === 0) this.#forget(handle);
   }
 }

@@ -7,6 +7,7 @@ import type { CoreSetup } from "../kit/core.ts";
 import type { LinkSetup } from "../kit/link.ts";
 import type { PeerSetup } from "../kit/peer.ts";
 import { Random } from "../kit/random.ts";
+import { isSelfHarm, type TrickKind } from "./trick.ts";
 
 export type Verdict = "accept" | "reject" | "unreachable" | "drop" | "never";
 
@@ -35,10 +36,40 @@ export interface ClientPlan {
   readonly hostAbortUs: number;
   /** Instead of shutting down, the host releases the living flow: upstream is gone for good. */
   readonly hostLetsGo: boolean;
+  /** What is strange about the client's segments. */
+  readonly trick?: TrickKind;
+  /** The client's machine is gone without a word. */
+  readonly vanishUs: number;
+}
+
+/** Guessed and stray segments, SYNs of nobody, rubbish. */
+export interface AttackPlan {
+  readonly kinds: readonly ("guess" | "stray" | "flood" | "rubbish")[];
+  readonly count: number;
+  readonly everyUs: number;
+}
+
+export interface DatagramPlan {
+  readonly clients: number;
+  readonly count: number;
+  readonly everyUs: number;
+}
+
+export interface MtuChange {
+  readonly atUs: number;
+  readonly mtu: number;
+}
+
+/** The clock jumps, as after a suspended machine. */
+export interface Jump {
+  readonly atUs: number;
+  readonly byUs: number;
 }
 
 export interface Scenario {
   readonly seed: number;
+  /** Pools suffice and nothing ends a flow but its ends: what nobody aborts has to arrive. */
+  readonly isStrict: boolean;
   /** Pools so small that flows are refused and evicted. */
   readonly isTiny: boolean;
   /** The host's process stands still now and then, so that timers come late. */
@@ -47,12 +78,22 @@ export interface Scenario {
   readonly up: LinkSetup;
   readonly down: LinkSetup;
   readonly clients: readonly ClientPlan[];
+  readonly attack: AttackPlan;
+  readonly datagrams: DatagramPlan;
+  readonly mtuChanges: readonly MtuChange[];
+  readonly jumps: readonly Jump[];
+  /** How often the host makes calls without sense, in a step. */
+  readonly rudeness: number;
+  /** The sequence numbers of the core's first flow begin just below 2^32. */
+  readonly isWrapping: boolean;
 }
 
 /** Nobody aborts: every byte has to arrive. */
 export function isQuiet(plan: ClientPlan): boolean {
-  const hasAbort = plan.hostLetsGo || Math.min(plan.clientResetUs, plan.hostAbortUs) !== Infinity;
-  return plan.verdict === "accept" && !hasAbort;
+  const ends = [plan.clientResetUs, plan.hostAbortUs, plan.vanishUs];
+  const hasAbort = plan.hostLetsGo || Math.min(...ends) !== Infinity;
+  const isHonest = plan.trick === undefined || !isSelfHarm(plan.trick);
+  return plan.verdict === "accept" && !hasAbort && isHonest;
 }
 
 const EAGER: Pace = { bytes: Infinity, everyUs: 0 };
@@ -140,7 +181,12 @@ function drawPeer(random: Random, index: number, core: CoreSetup): PeerSetup {
   };
 }
 
-function drawClient(random: Random, index: number, core: CoreSetup, isClean: boolean): ClientPlan {
+export function drawClient(
+  random: Random,
+  index: number,
+  core: CoreSetup,
+  isClean: boolean,
+): ClientPlan {
   const often: Verdict[] = ["accept", "accept", "accept", "accept", "accept", "accept"];
   // In immediate mode nothing but the host would end a flow that it never decides on.
   const isFaithful = core.options?.["connect"] === abi.CONNECT_FAITHFUL;
@@ -162,10 +208,12 @@ function drawClient(random: Random, index: number, core: CoreSetup, isClean: boo
     clientResetUs: !isClean && random.chance(0.15) ? random.below(4_000_000) : Infinity,
     hostAbortUs: !isClean && random.chance(0.15) ? random.below(4_000_000) : Infinity,
     hostLetsGo: !isClean && random.chance(0.1),
+    vanishUs: Infinity,
   };
 }
 
-export function drawScenario(seed: number): Scenario {
+/** Clients, host and links that are ordinary, if not good. */
+export function drawPlain(seed: number): Scenario {
   const random = new Random(seed);
   const isClean = random.chance(0.4);
   const isTiny = !isClean && random.chance(0.3);
@@ -180,5 +228,12 @@ export function drawScenario(seed: number): Scenario {
     up: drawLink(random, isHarsh, core.vnetBytes ?? 0),
     down: drawLink(random, isHarsh, core.vnetBytes ?? 0),
     clients: Array.from({ length: count }, (_, i) => drawClient(random, i, core, isClean)),
+    isStrict: !isTiny,
+    attack: { kinds: ["stray"], count: 0, everyUs: 1 },
+    datagrams: { clients: 1, count: 0, everyUs: 1 },
+    mtuChanges: [],
+    jumps: [],
+    rudeness: 0,
+    isWrapping: false,
   };
 }

@@ -1,19 +1,27 @@
 /**
  * The simulation: the core between clients on lossy links and a host, in virtual time. Each step
  * delivers what is due, lets everybody act, and asserts the invariants: streams are prefixes of
- * what was sent (client, host), windows hold (peer), pools balance, nothing traps. At the end every
- * flow has ended and every pool is at its level. One seed gives one run, bit for bit.
+ * what was sent (client, host), windows hold both ways (peer, watch), pools balance, nothing traps.
+ * At the end every flow has ended and every pool is at its level. One seed gives one run, bit for
+ * bit.
  */
 import { createHash } from "node:crypto";
-import * as abi from "../../assembly/abi.ts";
 import { get16 } from "../kit/bytes.ts";
-import { CoreHarness, type Build } from "../kit/core.ts";
-import { expectTcp, parsePacket } from "../kit/expect.ts";
+import { CoreHarness, type Build, type CoreSetup } from "../kit/core.ts";
+import { expectTcp, parsePacket, type TcpSeen } from "../kit/expect.ts";
 import { Link, type Delivery } from "../kit/link.ts";
 import { Random } from "../kit/random.ts";
+import { Attacker } from "./attacker.ts";
 import { Client } from "./client.ts";
+import { Datagrams } from "./datagrams.ts";
+import { Due } from "./due.ts";
 import { Host } from "./host.ts";
-import { drawScenario, isQuiet, type Scenario } from "./scenario.ts";
+import { checkOutcome, openWork, packetLine, Pools } from "./judge.ts";
+import { Path } from "./path.ts";
+import { drawScenario, type Profile } from "./profiles.ts";
+import { Rude } from "./rude.ts";
+import type { Jump, Scenario } from "./scenario.ts";
+import { startBeforeWrap } from "./wrap.ts";
 
 export interface SimResult {
   /** sha256 of everything the core put out. */
@@ -23,98 +31,198 @@ export interface SimResult {
   readonly stats: Record<string, number>;
 }
 
+export interface SimOptions {
+  readonly profile?: Profile | undefined;
+  /** Most flows of a crowd. */
+  readonly crowdMax?: number;
+  readonly trace?: ((line: string) => void) | undefined;
+}
+
 const LIMIT_US = 3 * 3600 * 1_000_000;
-const STEPS_MAX = 300_000;
+const STEPS_MAX = 2_000_000;
+const TCP = 6;
+const UDP = 17;
+/** Ports of the clients; others are an attacker's inventions. */
+const CLIENT_PORT_MIN = 40_000;
 
 export class World {
   readonly scenario: Scenario;
   readonly core: CoreHarness;
   readonly clients: Client[];
   readonly host: Host;
+  readonly datagrams: Datagrams;
+  readonly #attacker: Attacker;
+  readonly #rude: Rude;
+  readonly #path: Path;
+  readonly #pools: Pools;
   readonly #up: Link;
   readonly #down: Link;
   readonly #hash = createHash("sha256");
   readonly #trace: ((line: string) => void) | undefined;
   readonly #stalls: Random;
+  readonly #startUs: number;
+  readonly #byPort: Map<number, Client>;
+  readonly #due = new Due<Client>();
+  /** Clients that are not over, and those that something happened to in this step. */
+  readonly #living: Set<Client>;
+  readonly #touched = new Set<Client>();
+  readonly #jumps: Jump[];
+  #limitUs: number;
   #packets = 0;
 
   constructor(scenario: Scenario, build: Build, trace?: (line: string) => void) {
     this.scenario = scenario;
-    this.core = new CoreHarness({ ...scenario.core, build });
-    this.clients = scenario.clients.map((plan) => new Client(plan, this.core.nowUs));
-    this.#up = new Link(new Random(scenario.seed ^ 0x5555), scenario.up);
-    this.#down = new Link(new Random(scenario.seed ^ 0xaaaa), scenario.down);
-    this.#stalls = new Random(scenario.seed ^ 0x3333);
+    const { seed, clients, mtuChanges } = scenario;
+    const setup: CoreSetup = { ...scenario.core, build };
+    this.core = new CoreHarness(scenario.isWrapping ? startBeforeWrap(setup, clients) : setup);
+    this.#startUs = this.core.nowUs;
+    this.#limitUs = this.#startUs + LIMIT_US;
+    const { recvBuffer = 0, recvBufferMax = 0 } = setup.options ?? {};
+    const windowMax = Math.max(recvBuffer, recvBufferMax);
+    this.clients = clients.map((plan) => new Client(plan, this.#startUs, windowMax));
+    this.#living = new Set(this.clients);
+    for (const client of this.clients) this.#due.set(client, client.deadline());
+    this.#up = new Link(new Random(seed ^ 0x5555), scenario.up);
+    this.#down = new Link(new Random(seed ^ 0xaaaa), scenario.down);
+    this.#stalls = new Random(seed ^ 0x3333);
     this.#trace = trace;
-    const byPort = new Map(this.clients.map((client) => [client.plan.peer.sport, client]));
-    this.host = new Host(this.core, (port) => {
-      const client = byPort.get(port);
-      if (client === undefined) throw new Error(`a flow from port ${port}, which nobody has`);
-      return client;
-    });
+    this.#jumps = [...scenario.jumps];
+    this.#byPort = new Map(this.clients.map((client) => [client.plan.peer.sport, client]));
+    this.#path = new Path(mtuChanges, this.#startUs, this.core.framing);
+    this.#pools = new Pools(this.core);
+    this.#rude = new Rude(this.core, new Random(seed ^ 0x1111));
+    this.datagrams = new Datagrams(scenario.datagrams, new Random(seed ^ 0x2222), this.core);
+    const random = new Random(seed ^ 0x4444);
+    this.#attacker = new Attacker(scenario.attack, random, this.clients, this.#startUs);
+    this.host = new Host(this.core, (port) => this.#clientAt(port), this.datagrams, this.#rude);
+  }
+
+  /** Undefined for an attacker's invention. */
+  #clientAt(port: number): Client | undefined {
+    const client = this.#byPort.get(port);
+    const isInvented = this.scenario.attack.count > 0 && port < CLIENT_PORT_MIN;
+    if (client === undefined && !isInvented) throw new Error(`port ${port} belongs to nobody`);
+    return client;
   }
 
   run(): SimResult {
-    const startUs = this.core.nowUs;
     for (let step = 0; step < STEPS_MAX; step++) {
       this.#step();
       const next = this.#next();
-      const isOver = this.clients.every((client) => client.isOver) && this.host.openCount === 0;
-      if (isOver && this.#up.isEmpty && this.#down.isEmpty) {
-        this.#checkOutcome();
+      const isOver = this.#living.size === 0 && this.host.openCount === 0;
+      if (isOver && next === Math.min(next, this.core.deadline()) && this.#isQuiet) {
+        checkOutcome(this.scenario, this.clients, this.host);
         this.core.tearDown();
         return {
           digest: this.#hash.digest("hex"),
           packets: this.#packets,
-          virtualMs: Math.round((this.core.nowUs - startUs) / 1000),
+          virtualMs: Math.round((this.core.nowUs - this.#startUs) / 1000),
           stats: this.core.stats(),
         };
       }
-      if (next - startUs > LIMIT_US) throw new Error(`not at an end: ${this.#open()}`);
-      const isLate = this.scenario.hasStalls && this.#stalls.chance(0.003);
-      const lateUs = isLate ? this.#stalls.between(1000, 3_000_000) : 0;
-      this.core.nowUs = Math.max(this.core.nowUs, next) + lateUs;
+      if (next > this.#limitUs) throw new Error(`not at an end: ${this.#open()}`);
+      this.#pass(next);
     }
     throw new Error(`no end after ${STEPS_MAX} steps: ${this.#open()}`);
   }
 
   #open(): string {
-    const peers = this.clients.filter((client) => !client.isOver);
-    const names = peers.map(({ peer, plan }) => {
-      const { una, nxt, end, edge } = peer.sender;
-      const { finAt } = peer.receiver;
-      const sent = `una ${una} nxt ${nxt} end ${end} edge ${edge}`;
-      return `${plan.peer.sport} ${peer.state} ${sent} rcv ${peer.receiver.nxt} fin ${finAt}`;
-    });
-    const flows = [...this.host.flows.values()].map(
-      ({ client, got, sent, hasFin, hasShut }) =>
-        `${client.plan.peer.sport} got ${got} sent ${sent} fin ${hasFin} shut ${hasShut}`,
-    );
-    return `peers [${names.join("; ")}], host [${flows.join("; ")}]`;
+    return openWork(this.clients, this.host);
+  }
+
+  /** Nothing is on its way, and nobody will send anything by himself. */
+  get #isQuiet(): boolean {
+    const isIdle = this.#attacker.deadline() === Infinity && this.datagrams.deadline() === Infinity;
+    return isIdle && this.#up.isEmpty && this.#down.isEmpty;
   }
 
   #next(): number {
-    const clients = this.clients.map((client) => client.deadline());
-    const links = [this.#up.deadline(), this.#down.deadline()];
-    return Math.min(this.core.deadline(), this.host.deadline(), ...links, ...clients);
+    const links = Math.min(this.#up.deadline(), this.#down.deadline());
+    const ends = Math.min(this.#due.deadline(), this.host.deadline());
+    const others = Math.min(this.#attacker.deadline(), this.datagrams.deadline());
+    return Math.min(this.core.deadline(), links, ends, others);
+  }
+
+  /** Time goes on to `next`, and further if the machine stands still or was suspended. */
+  #pass(next: number): void {
+    const isLate = this.scenario.hasStalls && this.#stalls.chance(0.003);
+    const lateUs = isLate ? this.#stalls.between(1000, 3_000_000) : 0;
+    let nowUs = Math.max(this.core.nowUs, next) + lateUs;
+    const [jump] = this.#jumps;
+    if (jump !== undefined && nowUs >= this.#startUs + jump.atUs) {
+      this.#jumps.shift();
+      nowUs += jump.byUs;
+      this.#limitUs += jump.byUs;
+    }
+    this.core.nowUs = nowUs;
   }
 
   #step(): void {
     const { core } = this;
-    const arrived = this.#up.pop(core.nowUs);
-    for (const { bytes } of arrived) this.#log(">", bytes);
-    if (arrived.length > 0) core.send(...arrived.map(({ bytes }) => bytes));
+    this.#arrive(this.#up.pop(core.nowUs));
     core.poll();
     this.host.onEvents();
     this.host.act();
+    if (this.#stalls.chance(this.scenario.rudeness)) {
+      this.#rude.act([...this.host.flows.keys()], this.datagrams.mappings);
+    }
     this.#emit();
     this.host.onEvents();
     this.#emit();
     for (const delivery of this.#down.pop(core.nowUs)) this.#deliver(delivery);
-    for (const client of this.clients) {
-      for (const packet of client.act(core.nowUs)) this.#up.push(packet, core.nowUs);
+    this.#letClientsAct();
+    for (const packet of this.#attacker.act(core.nowUs)) this.#up.push(packet, core.nowUs);
+    for (const packet of this.datagrams.act()) this.#up.push(packet, core.nowUs);
+    this.#pools.check(this.host.flows.size);
+  }
+
+  #arrive(arrived: readonly Delivery[]): void {
+    if (arrived.length === 0) return;
+    for (const { bytes } of arrived) {
+      this.#log(">", bytes);
+      this.#tell(bytes);
     }
-    this.#checkPools();
+    const datagrams = this.core.send(...arrived.map(({ bytes }) => bytes));
+    for (const datagram of datagrams) {
+      this.datagrams.onDatagram(datagram);
+      this.#emit();
+    }
+  }
+
+  /** The core hears of a client's window. */
+  #tell(bytes: Uint8Array): void {
+    if (this.#protoOf(bytes) !== TCP) return;
+    const at = this.core.vnetBytes + (this.#isSix(bytes) ? 40 : 20);
+    if (bytes.length < at + 20) return;
+    const client = this.#byPort.get(get16(bytes, at));
+    let seen: TcpSeen;
+    try {
+      seen = expectTcp(bytes, { vnetBytes: this.core.vnetBytes });
+    } catch {
+      // Damaged, or an attacker's: the core has to refuse it.
+      return;
+    }
+    client?.watch.onTold(seen);
+  }
+
+  #isSix(bytes: Uint8Array): boolean {
+    return (bytes[this.core.vnetBytes] ?? 0) >> 4 === 6;
+  }
+
+  #protoOf(bytes: Uint8Array): number {
+    return bytes[this.core.vnetBytes + (this.#isSix(bytes) ? 6 : 9)] ?? 0;
+  }
+
+  #letClientsAct(): void {
+    const { nowUs } = this.core;
+    for (const client of this.#due.take(nowUs)) this.#touched.add(client);
+    const acting = [...this.#touched].sort((a, b) => a.plan.peer.sport - b.plan.peer.sport);
+    this.#touched.clear();
+    for (const client of acting) {
+      for (const packet of client.act(nowUs)) this.#up.push(packet, nowUs);
+      this.#due.set(client, client.deadline());
+      if (client.isOver) this.#living.delete(client);
+    }
   }
 
   #emit(): void {
@@ -123,17 +231,23 @@ export class World {
       this.#hash.update(packet);
       this.#log("<", packet);
       this.#verify(packet);
-      this.#down.push(packet, this.core.nowUs);
+      const report = this.#path.refuse(packet, this.core.nowUs);
+      if (report === undefined) this.#down.push(packet, this.core.nowUs);
+      else this.#up.push(report, this.core.nowUs);
     }
   }
 
   /** Whatever leaves the core is right, whether it arrives or not. */
   #verify(packet: Uint8Array): void {
     const seen = parsePacket(packet, this.core.framing);
-    if (seen.proto !== 6) return;
+    if (seen.proto !== TCP) {
+      this.datagrams.onSent(packet, seen);
+      return;
+    }
     const tcp = expectTcp(packet, this.core.framing);
-    const client = this.clients.find(({ plan }) => plan.peer.sport === tcp.dport);
+    const client = this.#byPort.get(tcp.dport);
     client?.watch.onSent(tcp, client.peer.finSeq);
+    client?.trick?.onSent(tcp);
   }
 
   #deliver({ bytes, isFlipped }: Delivery): void {
@@ -146,75 +260,30 @@ export class World {
 
   #toClient(bytes: Uint8Array): void {
     const seen = parsePacket(bytes, this.core.framing);
-    const isTcp = seen.proto === 6;
+    const isTcp = seen.proto === TCP;
+    if (seen.proto === UDP || seen.fragOffset > 0) return;
     const quoted = 8 + (seen.family === 4 ? 20 : 40);
     // An error about a packet that was damaged on its way may quote anything.
     if (!isTcp && seen.l4.length < quoted + 2) return;
     const port = isTcp ? get16(seen.l4, 2) : get16(seen.l4, quoted);
-    const client = this.clients.find(({ plan }) => plan.peer.sport === port);
-    if (client === undefined && isTcp) throw new Error(`a packet to port ${port}, of nobody`);
+    const client = isTcp ? this.#clientAt(port) : this.#byPort.get(port);
     if (client === undefined) return;
-    if (isTcp) client.peer.receive(bytes, this.core.nowUs);
-    else client.peer.refuse();
+    this.#touched.add(client);
+    if (isTcp) client.receive(bytes, this.core.nowUs);
+    else if (this.#isError(seen.l4)) client.peer.refuse();
   }
 
-  #checkPools(): void {
-    const { core } = this;
-    const pairs = [
-      ["GAUGE_SLOTS_FREE", core.gauge("GAUGE_SLOTS")],
-      ["GAUGE_CHUNKS_FREE", core.gauge("GAUGE_CHUNKS")],
-      ["GAUGE_FLOWS", core.setup.options?.["flows"] ?? Infinity],
-      ["GAUGE_HALF_OPEN", core.setup.options?.["halfOpen"] ?? Infinity],
-      ["GAUGE_TIME_WAITS", core.setup.options?.["timeWaits"] ?? Infinity],
-      ["GAUGE_BUFFERED_BYTES", core.setup.options?.["bufferCap"] ?? Infinity],
-    ] as const;
-    for (const [name, most] of pairs) {
-      const value = core.gauge(name);
-      if (value > most) throw new Error(`${name} is ${value}, more than ${most}`);
-    }
-  }
-
-  /** Where nobody aborts and pools suffice, everything arrived and both ends know it. */
-  #checkOutcome(): void {
-    if (this.scenario.isTiny) return;
-    for (const client of this.clients.filter(({ plan }) => isQuiet(plan))) {
-      const name = `client ${client.plan.peer.sport}`;
-      if (!client.hasAll) {
-        throw new Error(
-          `${name}: ${client.peer.state}, got ${client.got} of ${client.expected.length}`,
-        );
-      }
-      const ends = this.host.ended.filter((flow) => flow.client === client);
-      const done = ends.filter(({ code }) => code === abi.CLOSE_DONE);
-      if (done.length !== 1) {
-        throw new Error(`${name}: closed with ${ends.map(({ code }) => code).join(" ")}`);
-      }
-      if (done[0]!.got !== client.upStream.length || !done[0]!.hasFin) {
-        throw new Error(`${name}: the host got ${done[0]!.got} of ${client.upStream.length}`);
-      }
-    }
+  /** ICMP errors have types below 128 in ICMPv6, and are 3, 11 and 12 in ICMP. */
+  #isError(l4: Uint8Array): boolean {
+    return [1, 2, 3, 4, 11, 12].includes(l4[0] ?? 0);
   }
 
   #log(way: string, packet: Uint8Array): void {
-    if (this.#trace === undefined) return;
-    const at = (this.core.nowUs / 1000).toFixed(3);
-    try {
-      const { src, sport, dst, dport, flags, seq, ack, payload, window, ts, sack, gsoSize } =
-        expectTcp(packet, this.core.framing);
-      const sacks =
-        sack.length > 0 ? ` sack ${sack.map((range) => range.join("-")).join(" ")}` : "";
-      const stamps = ts === undefined ? "" : ` ts ${ts.join("/")}`;
-      const gso = gsoSize > 0 ? ` gso ${gsoSize}` : "";
-      const ends = `${src}:${sport} ${dst}:${dport}`;
-      this.#trace(
-        `${at} ${way} ${ends} ${flags} ${seq}+${payload.length} ack ${ack} win ${window}${stamps}${sacks}${gso}`,
-      );
-    } catch (error) {
-      this.#trace(`${at} ${way} ${packet.length} bytes: ${String(error).slice(0, 100)}`);
-    }
+    this.#trace?.(packetLine(way, packet, this.core));
   }
 }
 
-export function simulate(seed: number, build: Build, trace?: (line: string) => void): SimResult {
-  return new World(drawScenario(seed), build, trace).run();
+export function simulate(seed: number, build: Build, options: SimOptions = {}): SimResult {
+  const { profile, crowdMax, trace } = options;
+  return new World(drawScenario(seed, profile, crowdMax), build, trace).run();
 }
