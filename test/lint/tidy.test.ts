@@ -52,6 +52,9 @@ const TOP_LEVEL = [
 
 /** Files that something other than an import starts. */
 const ENTRIES = [
+  "test/mutants/last.ts",
+  "test/mutants/run.ts",
+  "test/mutants/worker.ts",
   "assembly/index.ts",
   "assembly/probe.ts",
   "src/cli.ts",

@@ -4,9 +4,10 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as abi from "../../assembly/abi.ts";
 import { CORE_OPTIONS } from "../../src/core/options.ts";
-import { wasm } from "../kit/core.ts";
+import { MUTANT, wasm } from "../kit/core.ts";
 
-const FILE = resolve(fileURLToPath(import.meta.url), "../../../build/probe.wasm");
+const BUILD = resolve(fileURLToPath(import.meta.url), "../../../build/probe.wasm");
+const FILE = MUTANT === "" ? BUILD : MUTANT;
 
 export interface ProbeExports {
   readonly memory: { readonly buffer: ArrayBuffer };
@@ -47,7 +48,10 @@ let module: object | undefined;
 export function makeProbe(words: Readonly<Record<number, number>> = {}, init = true): Probe {
   if (!existsSync(FILE)) throw new Error("build/probe.wasm is missing: npm run build:core");
   module ??= new wasm.Module(readFileSync(FILE));
-  const exports = new wasm.Instance(module, {}).exports as ProbeExports;
+  const abort = (): never => {
+    throw new Error("the core aborted");
+  };
+  const exports = new wasm.Instance(module, { env: { abort } }).exports as ProbeExports;
   const view = (): DataView => new DataView(exports.memory.buffer);
   const put = (word: number, value: number): void =>
     view().setUint32(abi.CONFIG_BASE + 4 * word, value, true);
