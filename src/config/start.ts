@@ -116,7 +116,7 @@ const REFUSED = {
   handler: "limiter observer".split(" "),
   listener: "chainGroup auther authers auth".split(" "),
   hop: "plugin file redis http".split(" "),
-  node: "http network".split(" "),
+  node: "http network netns".split(" "),
   auther: "plugin redis".split(" "),
 } as const;
 const REFUSED_METADATA = ["netns", "netns.out", "proxyProtocol", "ignoreChain"];

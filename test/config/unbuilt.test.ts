@@ -49,7 +49,52 @@ const REFUSED: readonly (readonly [what: string, text: string, says: RegExp])[] 
       "observers: [{name: o, plugin: {addr: 'h:1'}}]\n",
     /observer is not supported/,
   ],
+  [
+    "a chain of a listener",
+    service(", listener: {type: tcp, chain: c}").replace("NODE", NODE),
+    /1:\d+: chain of a listener \(it belongs to the handler\) is not supported/,
+  ],
+  [
+    "TLS of a handler",
+    service("").replace("NODE", NODE).replace("type: relay,", "type: relay, tls: {secure: true},"),
+    /tls of a handler \(it takes the listener's\) is not supported/,
+  ],
+  [
+    "client certificates demanded by the section tls",
+    service("").replace("NODE", NODE) + "tls: {caFile: ca.pem}\n",
+    /5:7: caFile of the section tls .* is not supported/,
+  ],
+  [
+    "a network namespace of a node",
+    service("").replace("NODE", NODE.replace("{", "{netns: other, ")),
+    /netns is not supported/,
+  ],
+  [
+    "a hop of a forwarder beside its targets",
+    service(", forwarder: {hop: h, nodes: [{addr: 'h:1'}]}").replace("NODE", NODE),
+    /hop of a forwarder is not supported/,
+  ],
+  [
+    "a user of a target",
+    service(", forwarder: {nodes: [{addr: 'h:1', auth: {username: u}}]}").replace("NODE", NODE),
+    /auth of a target is not supported/,
+  ],
 ];
+
+test("what a listener's or the section's tls cannot use is a warning", () => {
+  const text =
+    service(", listener: {type: tls, tls: {secure: true, validity: 9h}}").replace("NODE", NODE) +
+    "tls: {serverName: x, commonName: y}\n";
+  const { warnings } = startYaml(text);
+  assert.equal(
+    warnings.map((one) => one.replace(/^.*: /, "")),
+    [
+      "secure of a listener's tls has no effect",
+      "validity of a listener's tls has no effect",
+      "serverName of the section tls has no effect",
+    ],
+  );
+});
 
 for (const [what, text, says] of REFUSED) {
   test(`${what}: printed, and refused at start with its place`, () => {
