@@ -254,7 +254,8 @@ async function byDatagrams(stage: Stage): Promise<void> {
   await between(stage, spot, starts, async () => {
     await table.check(spot, "UDP", () => Datagrams.forwarded(door).echoAll(SIZES));
   });
-  const others = "relay, socks5 and http want a stream: gost refuses them over udp, and so do we";
+  const others =
+    "our choice: relay, socks5 and http want a stream, so tsgost refuses them over udp (gost starts)";
   for (const connector of ["relay", "socks5", "http"]) {
     table.notApplicable({ ...spot, options: `connector ${connector}` }, "UDP", others);
   }
