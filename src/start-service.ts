@@ -2,7 +2,7 @@
 import type { LoopCheck } from "./chain/socket.ts";
 import type { ServiceConfig } from "./config/model.ts";
 import { parseIp } from "./config/net.ts";
-import { mayLoop } from "./config/plan.ts";
+import { mayLoop, serviceChains } from "./config/plan.ts";
 import { boundDevices } from "./config/start.ts";
 import { tungoOptions } from "./config/tungo.ts";
 import { configError, type TsgostError } from "./errors.ts";
@@ -152,8 +152,7 @@ async function startTungo(input: StartInput): Promise<Started> {
 
 function warnLoop({ service, registry }: StartInput, log: Logger): void {
   const { options } = tungoOptions(service);
-  const chain = registry.config.chains.find(({ name }) => name === service.handler.chain);
-  if (!mayLoop(options, chain)) return;
+  if (!mayLoop(options, serviceChains(service, registry.config))) return;
   log.warn(
     "routes lead into the device, and no interface or so_mark keeps tsgost's own sockets out " +
       "of it: give interface=DEVICE to the first -F (to -L without a chain), or exclude the server",

@@ -71,6 +71,14 @@ export class ChainGroup {
     return this.members.filter(({ accepts }) => accepts?.(target) ?? true);
   }
 
+  /** Whether a bypass leaves every chain out that may take the target; false if none may. */
+  isDirect(target: Target): boolean {
+    const fitting = this.fitting(target);
+    return (
+      fitting.length > 0 && fitting.every(({ chain }) => chain.directHit(target) !== undefined)
+    );
+  }
+
   /** undefined: no member's rule accepts the target; the connection must fail. */
   select(request: RouteRequest, peek = false): Member | undefined {
     return this.#selector.select(this.fitting(request), request.hashKey, peek);

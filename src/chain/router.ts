@@ -20,7 +20,7 @@ import type { RouteRequest } from "./hop.ts";
 import { RoutedDatagrams } from "./routed-datagrams.ts";
 import { bypassHit, hostsOf } from "./rules.ts";
 import { SocketStream } from "./socket-stream.ts";
-import { type LocalEnd, type LoopCheck, dialTcp, inOrder, withSignal } from "./socket.ts";
+import { type LocalEnd, type LoopCheck, dialTcp, inOrder, localFor, withSignal } from "./socket.ts";
 import type { Endpoint, RouteContext, Router, UpDatagrams, UpStream } from "./types.ts";
 
 export interface RouterOptions {
@@ -67,6 +67,9 @@ export interface Explanation {
   readonly error?: string;
 }
 
+/** What is known of who asks. */
+export type Asking = Pick<RouteContext, "clientIp" | "user" | "names">;
+
 export type Verdict = "refused" | "direct" | "chain";
 
 /** Where an attempt leads. */
@@ -109,22 +112,30 @@ export class ServiceRouter implements Router {
     return bypassHit(bypass, { network, hosts: hostsOf(host, ...names), port });
   }
 
-  /**
-   * At once, for a destination whose address is known. With a group of chains the way is only known
-   * when one is chosen: then it is "chain", also if that dials directly in the end.
-   */
-  verdict(network: Network, destination: Endpoint, names: readonly string[] = []): Verdict {
-    if (this.refuses(network, destination, names) !== undefined) return "refused";
-    const { chains } = this.#options;
-    if (chains === undefined) return "direct";
-    const { host, port } = destination;
-    const hit = chains.single?.directHit({ network, hosts: hostsOf(host, ...names), port });
-    return hit === undefined ? "chain" : "direct";
+  /** Whether the service itself has rules. */
+  get hasBypass(): boolean {
+    return this.#options.bypass !== undefined;
   }
 
-  async connect(destination: Endpoint, context: RouteContext): Promise<UpStream> {
+  /**
+   * At once, for a destination whose address is known. Of a group it is "direct" where all chains
+   * that may take the destination say so; where they do not agree it is "chain", also if the one
+   * that is chosen dials directly in the end.
+   */
+  verdict(network: Network, destination: Endpoint, asking: Asking = {}): Verdict {
+    if (this.refuses(network, destination, asking.names) !== undefined) return "refused";
+    const { chains } = this.#options;
+    if (chains === undefined) return "direct";
+    const request = this.#request(network, destination, undefined, asking);
+    return chains.isDirect(request) ? "direct" : "chain";
+  }
+
+  /** `first`: what `wayNow` said, for the first attempt. */
+  async connect(destination: Endpoint, context: RouteContext, first?: Way): Promise<UpStream> {
+    let known = first;
     return this.#attempts(context, "tcp", destination, async (signal) => {
-      const way = await this.way("tcp", destination, context, signal);
+      const way = known ?? (await this.way("tcp", destination, context, signal));
+      known = undefined;
       if (way.via === undefined) return this.#dialDirect(way, context, signal);
       const { member, route } = way.via;
       return this.#marked(member, () =>
@@ -181,10 +192,10 @@ export class ServiceRouter implements Router {
   }
 
   /** The same at once, for a destination that is an address, or where the service has no names. */
-  wayNow(network: Network, destination: Endpoint, context: RouteContext): Way | undefined {
+  wayNow(network: Network, destination: Endpoint, asking: Asking): Way | undefined {
     if (this.#options.names !== undefined && isIP(destination.host) === 0) return undefined;
-    this.#refuse(this.refuses(network, destination, context.names), destination);
-    return this.#wayTo(network, destination, undefined, context);
+    this.#refuse(this.refuses(network, destination, asking.names), destination);
+    return this.#wayTo(network, destination, undefined, asking);
   }
 
   /**
@@ -196,15 +207,19 @@ export class ServiceRouter implements Router {
     if (names !== undefined && isIP(destination.host) === 0) return false;
     this.#refuse(this.refuses("udp", destination, context.names), destination);
     const request = this.#request("udp", destination, undefined, context);
-    if (via === undefined) return this.verdict("udp", destination, context.names) === "direct";
+    if (via === undefined) return this.verdict("udp", destination, context) === "direct";
     const { member, route } = via;
     return (member.accepts?.(request) ?? true) && member.chain.admits(route, request);
   }
 
   /** Whether a datagram from there may reach the client: rules that name the source refuse it. */
   mayHear({ host, port }: Endpoint): boolean {
-    const rule = this.#options.bypass?.match("udp", host, port)?.rule ?? "";
-    return rule === "";
+    try {
+      return (this.#options.bypass?.match("udp", host, port)?.rule ?? "") === "";
+    } catch {
+      // Fails closed: rules that cannot be asked let nothing pass.
+      return false;
+    }
   }
 
   async explain(
@@ -279,11 +294,11 @@ export class ServiceRouter implements Router {
     network: Network,
     destination: Endpoint,
     addresses: readonly string[] | undefined,
-    context: RouteContext,
+    asking: Asking,
   ): Way {
     const { bypass, chains } = this.#options;
     const [address] = addresses ?? [];
-    const request = this.#request(network, destination, address, context);
+    const request = this.#request(network, destination, address, asking);
     if (address !== undefined) this.#refuse(bypassHit(bypass, request), destination);
     const to = address === undefined ? destination : { host: address, port: destination.port };
     if (chains === undefined) return { destination, addresses };
@@ -301,17 +316,17 @@ export class ServiceRouter implements Router {
     network: Network,
     destination: Endpoint,
     address: string | undefined,
-    context: RouteContext,
+    asking: Asking,
   ): RouteRequest {
     const { host, port } = destination;
-    const hosts = hostsOf(host, address, ...(context.names ?? []));
-    const hashKey = this.#hashKey(destination, context);
-    return { network, hosts, port, hashKey, clientIp: context.clientIp };
+    const hosts = hostsOf(host, address, ...(asking.names ?? []));
+    const hashKey = this.#hashKey(destination, asking);
+    return { network, hosts, port, hashKey, clientIp: asking.clientIp };
   }
 
-  #hashKey({ host, port }: Endpoint, context: RouteContext): string | undefined {
-    if (context.user !== undefined && context.user !== "") return context.user;
-    return this.#options.hashByHost === true ? joinHostPort(host, port) : context.clientIp;
+  #hashKey({ host, port }: Endpoint, asking: Asking): string | undefined {
+    if (asking.user !== undefined && asking.user !== "") return asking.user;
+    return this.#options.hashByHost === true ? joinHostPort(host, port) : asking.clientIp;
   }
 
   #dialContext(signal: AbortSignal): { signal: AbortSignal; timeoutMs: number } {
@@ -377,15 +392,4 @@ export class ServiceRouter implements Router {
 /** What asking again cannot change. */
 function isFinal({ reason, party }: ChainError): boolean {
   return reason === "prohibited" && party === "destination";
-}
-
-/** `auto` stands for the address that the client reached. */
-function localFor(local: LocalEnd, localIp: string | undefined): LocalEnd {
-  if (local.device === undefined || localIp === undefined || isUnspecified(localIp)) return local;
-  const device = local.device.replace(/(^|,)\s*auto(?=\s*(!|,|$))/g, `$1${localIp}`);
-  return { ...local, device };
-}
-
-function isUnspecified(ip: string): boolean {
-  return ip === "" || ip === "0.0.0.0" || ip === "::";
 }

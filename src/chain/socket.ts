@@ -124,6 +124,17 @@ export function localsOf(list: string | undefined): readonly (string | undefined
   return upTo.map((part) => part.replace(/!$/, ""));
 }
 
+/** `auto` stands for the address that the client reached. */
+export function localFor(local: LocalEnd, localIp: string | undefined): LocalEnd {
+  if (local.device === undefined || localIp === undefined || isUnspecified(localIp)) return local;
+  const device = local.device.replace(/(^|,)\s*auto(?=\s*(!|,|$))/g, `$1${localIp}`);
+  return { ...local, device };
+}
+
+function isUnspecified(ip: string): boolean {
+  return ip === "" || ip === "0.0.0.0" || ip === "::";
+}
+
 /** Throws if there is no device of that name. */
 export function demandDevice(name: string): void {
   // One without addresses is not in networkInterfaces(): the kernel knows it all the same.

@@ -27,11 +27,17 @@ export function effectiveRoutes(options: TungoOptions): Route[] {
  * Whether flows could breed flows: routes lead into the device, and sockets of our own that nothing
  * keeps out of it (`interface`, `so_mark`) go to addresses that the routes cover.
  */
-export function mayLoop(options: TungoOptions, chain: ChainConfig | undefined): boolean {
+export function mayLoop(options: TungoOptions, chains: readonly ChainConfig[]): boolean {
   const routes = effectiveRoutes(options).map(({ dst }) => dst);
   if (routes.length === 0) return false;
-  const [first] = chain?.hops ?? [];
-  if (first === undefined) return options.interface === undefined && options.soMark === undefined;
+  if (chains.length === 0) return options.interface === undefined && options.soMark === undefined;
+  return chains.some((chain) => mayEnter(chain, routes));
+}
+
+/** Whether the first sockets of a chain could be routed into the device. */
+function mayEnter({ hops }: ChainConfig, routes: readonly Cidr[]): boolean {
+  const [first] = hops;
+  if (first === undefined) return false;
   return first.nodes.some((node) => {
     if (isBound(first.metadata) || isBound(node.metadata)) return false;
     const server = parseNetwork(parseHostPort(node.addr)?.host ?? "");
@@ -58,6 +64,12 @@ export function planOf(config: Config): string[] {
     lines.push(`chain ${chain.name}: ${hops.join(" -> ")}`);
   }
   return lines;
+}
+
+/** The chain of a service and those of its group. */
+export function serviceChains(service: ServiceConfig, config: Config): ChainConfig[] {
+  const names = chainsOf(service);
+  return config.chains.filter(({ name }) => names.includes(name));
 }
 
 function chainsOf({ handler, listener }: ServiceConfig): string[] {

@@ -146,8 +146,8 @@ export function tungoOptions(service: ServiceConfig, places?: Places): TungoPars
   const words = coreWords(reader);
   const connect = words.get(abi.CFG_CONNECT_MODE) === abi.CONNECT_FAITHFUL;
   const echo = reader.oneOf<EchoMode>("echo", ["auto", "host", "local", "drop"]) ?? "auto";
-  const chain = service.handler.chain ?? service.listener.chain;
-  words.set(abi.CFG_ECHO_MODE, echoWord(echo, chain !== undefined));
+  const { chain = service.listener.chain, chainGroup } = service.handler;
+  words.set(abi.CFG_ECHO_MODE, echoWord(echo, (chain ?? chainGroup) !== undefined));
   coreWordsOfNets(words, nets);
   const multicastGroups = readGroups(reader);
   words.set(abi.CFG_FLAGS, flagsWord(reader, multicastGroups));

@@ -204,6 +204,48 @@ test("of a group's chains those are used whose rules take the destination", asyn
   assert.match(error.message, /no chain accepts/);
 });
 
+test("of a group it is known at once what all its chains leave out", () => {
+  const hit = { network: "tcp" as const, hosts: ["127.0.0.1"], port: 9 };
+  const lists = partsOf({ local: listOf(["127.0.0.1"]) });
+  const bypassing = (): Member =>
+    new Member(chainWith([{ addrs: [DEAD], bypass: "local" }], lists));
+  const picky = { text: "Network(`udp`)", accepts: ruleOf("Network(`udp`)", "") };
+  const plain = new Member(chainWith([{ addrs: [DEAD] }]), picky);
+  const all = new ChainGroup([bypassing(), bypassing(), plain]);
+  assert.ok(all.isDirect(hit));
+  assert.not.ok(all.isDirect({ ...hit, network: "udp" }), "the third would carry it");
+  assert.not.ok(all.isDirect({ ...hit, hosts: ["127.0.0.2"] }));
+  const router = routerOf(undefined, { chains: all });
+  const to = { host: "127.0.0.1", port: 9 };
+  assert.is(router.verdict("tcp", to), "direct");
+  assert.is(router.verdict("udp", to), "chain");
+  assert.is(router.wayNow("tcp", to, {})?.via, undefined);
+  const refusing = new ChainGroup([plain]);
+  assert.is(refusing.isDirect(hit), false, "no chain at all is not direct");
+});
+
+test("a group's chains take turns also for what is asked at once", () => {
+  const lists = partsOf({ local: listOf(["127.0.0.1"]) });
+  const chains = new ChainGroup([
+    new Member(chainWith([{ addrs: [DEAD], bypass: "local" }], lists)),
+    new Member(chainWith([{ addrs: [DEAD] }])),
+  ]);
+  const router = routerOf(undefined, { chains });
+  const ways = [1, 2, 3, 4].map(() => router.wayNow("tcp", { host: "127.0.0.1", port: 9 }, {}));
+  const isDirect = ways.map((way) => way?.via === undefined);
+  assert.equal(isDirect, [true, false, true, false]);
+});
+
+test("the first attempt takes the way that was found, the next one looks again", async () => {
+  const chain = chainWith([{ addrs: [DEAD, "127.0.0.2:9"], strategy: "round" }]);
+  const router = routerOf(chain, { retries: 1 });
+  const to = { host: "127.0.0.1", port: 9 };
+  const way = router.wayNow("tcp", to, {});
+  await failure(router.connect(to, dialContext(), way));
+  const nodes = chain.route({ network: "tcp", hosts: [to.host], port: 9 }).legs;
+  assert.is(nodes[0]?.node.config.name, "n00", "two turns were taken, both failed");
+});
+
 test("explanations tell what matchers of nodes and of a group decided", async () => {
   const hop = configOf([{ rule: "Host(`a`)" }, { filter: { host: "b" } }, {}]);
   const chain = buildChain({ name: "c", hops: [hop] }, { log: quiet });

@@ -1,9 +1,10 @@
 /** When tsgost's own sockets could be routed into its own device. */
 import * as assert from "uvu/assert";
-import { mayLoop } from "../../src/config/plan.ts";
+import * as abi from "../../assembly/abi.ts";
+import { mayLoop, serviceChains } from "../../src/config/plan.ts";
 import { tungoOptions } from "../../src/config/tungo.ts";
 import { suite } from "../kit/suite.ts";
-import { start } from "./read.ts";
+import { start, startYaml } from "./read.ts";
 
 const test = suite("config/loop");
 
@@ -28,8 +29,41 @@ for (const [service, node, expected] of CASES) {
     const args = ["-L", service, ...(node === undefined ? [] : ["-F", node])];
     const { config } = start(args);
     const { options } = tungoOptions(config.services[0]!);
-    assert.is(mayLoop(options, config.chains[0]), expected);
+    assert.is(mayLoop(options, serviceChains(config.services[0]!, config)), expected);
   });
 }
+
+const GROUP = (second: string): string => `services:
+- name: s
+  addr: ":0"
+  handler: {type: tungo, chainGroup: {chains: [safe, other]}}
+  listener: {type: tungo}
+  metadata: {route: 10.0.0.0/8, net: 192.0.2.1/24}
+chains:
+- name: safe
+  hops: [{name: h, nodes: [{name: n, addr: "198.51.100.1:1", connector: {type: relay}}]}]
+- name: other
+  hops: [{name: h, nodes: [{name: n, addr: "${second}", connector: {type: relay}}]}]
+`;
+
+test("pings of a service with a group of chains do not leave directly", () => {
+  const { config } = startYaml(GROUP("198.51.100.2:443"));
+  const { options } = tungoOptions(config.services[0]!);
+  assert.is(options.words.get(abi.CFG_ECHO_MODE), abi.ECHO_LOCAL);
+});
+
+test("every chain of a group is looked at", () => {
+  for (const [second, expected] of [
+    ["10.1.1.1:443", true],
+    ["198.51.100.2:443", false],
+  ] as const) {
+    const { config } = startYaml(GROUP(second));
+    const [service] = config.services;
+    const { options } = tungoOptions(service!);
+    const chains = serviceChains(service!, config);
+    assert.is(chains.length, 2);
+    assert.is(mayLoop(options, chains), expected, second);
+  }
+});
 
 test.run();

@@ -59,4 +59,68 @@ test("what the service's bypass matches is refused, TCP and UDP", async () => {
   }
 });
 
+test("datagrams from a source that the service's bypass matches are not heard", async () => {
+  const own = `tungo://:0?name=tungo&net=${PLACES.tunNet}&interface=wan0&route=0.0.0.0/1,128.0.0.0/1`;
+  const both = [PORT.chatty, PORT.stranger];
+  for (const [bypass, expected] of [
+    ["192.0.2.1", both],
+    [`${PLACES.web4}:${PORT.stranger}`, [PORT.chatty]],
+  ] as const) {
+    await scene.start(scene.world.gateway, ["-L", `${own}&bypass=${bypass}`]);
+    const heard = await scene.client("udpHeard", PLACES.web4, PORT.chatty, {
+      count: 5,
+      waitMs: 300,
+    });
+    assert.equal(heard, expected, bypass);
+    await scene.stopAll();
+  }
+});
+
+/** A tungo service with a group of two chains to the relay, each with its own rules. */
+function groupOf(first: string, second: string): string {
+  const chain = (name: string, rules: string): object => ({
+    name,
+    hops: [
+      {
+        name: "hop",
+        metadata: { interface: "wan0" },
+        bypass: rules,
+        nodes: [{ name: "node", addr: `${PLACES.relay}:443`, connector: { type: "relay" } }],
+      },
+    ],
+  });
+  return JSON.stringify({
+    services: [
+      {
+        name: "tungo",
+        addr: ":0",
+        handler: { type: "tungo", chainGroup: { chains: ["one", "two"] } },
+        listener: { type: "tungo" },
+        metadata: {
+          name: "tungo",
+          net: PLACES.tunNet,
+          interface: "wan0",
+          route: "0.0.0.0/1,128.0.0.0/1",
+        },
+      },
+    ],
+    chains: [chain("one", first), chain("two", second)],
+    bypasses: [
+      { name: "web", matchers: [PLACES.web4] },
+      { name: "nothing", matchers: ["192.0.2.1"] },
+    ],
+  });
+}
+
+test("a group of chains: what both leave out leaves directly, else as its turn says", async () => {
+  // Nobody listens at the relay's address.
+  await scene.start(scene.world.gateway, ["-C", groupOf("web", "web")]);
+  for (let turn = 0; turn < 4; turn++) assert.is(await outcomeOf(PLACES.web4), "connected");
+  assert.equal(await scene.client("udpSizes", PLACES.web4, PORT.echo, SIZES), []);
+  await scene.stopAll();
+  await scene.start(scene.world.gateway, ["-C", groupOf("web", "nothing")]);
+  const outcomes = [await outcomeOf(PLACES.web4), await outcomeOf(PLACES.web4)];
+  assert.equal(outcomes.sort(), ["ECONNREFUSED", "connected"]);
+});
+
 test.run();

@@ -232,6 +232,24 @@ export async function udpSizes(
   return missing;
 }
 
+/** The ports from which a host answers within `waitMs` of each of `count` datagrams, in order. */
+export async function udpHeard(
+  host: string,
+  port: number,
+  { count, waitMs }: { count: number; waitMs: number },
+): Promise<number[]> {
+  const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
+  const heard = new Set<number>();
+  socket.on("error", () => undefined);
+  socket.on("message", (_data, from) => heard.add(from.port));
+  for (let sent = 0; sent < count; sent++) {
+    socket.send("x", port, host);
+    await new Promise((done) => setTimeout(done, waitMs));
+  }
+  socket.close();
+  return [...heard].sort((one, other) => one - other);
+}
+
 let kept: ReturnType<typeof createSocket> | undefined;
 
 /** Asks an echo server with one and the same socket in all calls; ms until it answered, or -1. */

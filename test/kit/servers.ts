@@ -26,6 +26,9 @@ export const PORT = {
   sink: 9008,
   /** One line with the address that the connection came from, then the end. */
   whoami: 9009,
+  /** UDP: answers from `stranger`, then from here. */
+  chatty: 9010,
+  stranger: 9011,
   /** Nobody listens. */
   closed: 9099,
   /** On the relay's address: a peer that answers with rubbish, and one that never answers. */
@@ -154,10 +157,23 @@ async function udpEcho(host: string, port: number): Promise<void> {
   await once(socket, "listening");
 }
 
+async function udpChatty(host: string): Promise<void> {
+  const type = host.includes(":") ? "udp6" : "udp4";
+  const [own, stranger] = [createSocket(type), createSocket(type)];
+  own.on("message", (data, from) => {
+    stranger.send(data, from.port, from.address, () => own.send(data, from.port, from.address));
+  });
+  for (const socket of [own, stranger]) socket.on("error", () => undefined);
+  own.bind(PORT.chatty, host);
+  stranger.bind(PORT.stranger, host);
+  await Promise.all([once(own, "listening"), once(stranger, "listening")]);
+}
+
 export async function serve(options: ServerOptions): Promise<void> {
   const all = options.hosts.flatMap((host) => [
     ...BEHAVIOURS.map(([port, behave]) => listen(host, port, behave)),
     udpEcho(host, PORT.echo),
+    udpChatty(host),
   ]);
   await Promise.all([...all, ...BAD_PEERS.map(([port, act]) => listen(options.relay, port, act))]);
 }

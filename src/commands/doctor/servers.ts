@@ -12,7 +12,7 @@ import { dialTcp, resolveHost } from "../../chain/socket.ts";
 import { metaInt, metaString } from "../../config/metadata.ts";
 import type { ChainConfig, Config, HopConfig, NodeConfig } from "../../config/model.ts";
 import { parseHostPort, parseIp } from "../../config/net.ts";
-import { mayLoop } from "../../config/plan.ts";
+import { mayLoop, serviceChains } from "../../config/plan.ts";
 import { boundDevices } from "../../config/start.ts";
 import { tungoOptions } from "../../config/tungo.ts";
 import { TsgostError, messageOf, usageError } from "../../errors.ts";
@@ -33,8 +33,7 @@ export async function checkServers(config: Config, nowMs: number): Promise<Findi
   const findings: Finding[] = [];
   const used = new Set<string>();
   for (const service of config.services) {
-    const { chain } = service.handler;
-    if (chain !== undefined) used.add(chain);
+    for (const { name } of serviceChains(service, config)) used.add(name);
     findings.push(...checkDevices(service, config));
   }
   for (const chain of config.chains.filter(({ name }) => used.has(name))) {
@@ -62,8 +61,7 @@ function checkDevices(service: Config["services"][number], config: Config): Find
     const text = `the device ${options.name} exists already`;
     findings.push(fail(check, text, `end the process that has it, or choose another name=`));
   }
-  const chain = config.chains.find(({ name }) => name === service.handler.chain);
-  if (mayLoop(options, chain)) {
+  if (mayLoop(options, serviceChains(service, config))) {
     const text = "tsgost's own sockets would enter its device";
     findings.push(
       fail(check, text, "give interface=DEVICE to the first -F, or exclude its address"),
@@ -76,7 +74,9 @@ function checkDevices(service: Config["services"][number], config: Config): Find
 export async function checkTarget(config: Config, target: string): Promise<Finding[]> {
   const destination = parseHostPort(target);
   if (destination === undefined) throw usageError(`--target ${target} is not HOST:PORT`);
-  const used = new Set(config.services.map(({ handler }) => handler.chain));
+  const used = new Set(
+    config.services.flatMap((service) => serviceChains(service, config)).map(({ name }) => name),
+  );
   const findings: Finding[] = [];
   for (const chain of config.chains.filter(({ name }) => used.has(name))) {
     const built = buildChain(chain, { log: logger });

@@ -4,7 +4,8 @@
  * it; data from the far end is copied once, into the core's send blocks.
  */
 import * as abi from "../../../assembly/abi.ts";
-import type { Endpoint, Router, Unreachable, UpDatagrams, UpStream } from "../../chain/types.ts";
+import type { ServiceRouter, Way } from "../../chain/router.ts";
+import type { Endpoint, Unreachable, UpDatagrams, UpStream } from "../../chain/types.ts";
 import type { Core } from "../../core/core.ts";
 import type { FlowCarrier, FlowFacts, MappingCarrier } from "../../core/flow.ts";
 import type { Pump } from "../../core/pump.ts";
@@ -13,7 +14,7 @@ import { rejectForReason } from "./errno.ts";
 import { addressText } from "../../core/core.ts";
 
 export interface ChainContext {
-  readonly router: Router;
+  readonly router: Pick<ServiceRouter, "connect" | "datagrams">;
   readonly pump: Pump;
   /** UDP-14: bytes of a mapping that wait for a carrier that is not connected yet. */
   readonly queueBytes: number;
@@ -41,13 +42,14 @@ export class ChainedFlow implements FlowCarrier {
   #ended = false;
   #closed = false;
 
-  constructor(context: ChainContext, flow: FlowFacts) {
+  /** `way`: where it leads, if that was found out already. */
+  constructor(context: ChainContext, flow: FlowFacts, way?: Way) {
     this.#context = context;
     this.#core = context.pump.core;
     this.#handle = flow.handle;
     const destination = { host: flow.localHost, port: flow.localPort };
     const dial = { signal: this.#dial.signal, clientIp: flow.remoteHost };
-    context.router.connect(destination, dial).then(
+    context.router.connect(destination, dial, way).then(
       (stream) => this.#connected(stream),
       (error: unknown) => {
         if (this.#closed) return;

@@ -5,6 +5,7 @@
  * UDP_GRO). What the socket's buffer does not take is dropped (UDP-14).
  */
 import * as abi from "../../../assembly/abi.ts";
+import type { Endpoint } from "../../chain/types.ts";
 import { addressText } from "../../core/core.ts";
 import type { FlowFacts, MappingCarrier } from "../../core/flow.ts";
 import type { Pump } from "../../core/pump.ts";
@@ -116,9 +117,33 @@ export class DirectMapping implements MappingCarrier {
         u32[at] = abi.DGRAM_UDP;
         u32[at + 1] = this.#handle;
       }
-      pump.sendStaged(got);
+      const { mayHear } = this.#context;
+      pump.sendStaged(mayHear === undefined ? got : this.#heard(got, mayHear));
       if (got < abi.STAGE_MAX) return;
     }
+  }
+
+  /**
+   * Of the `got` records in the STAGE block those from sources that may be heard are moved to its
+   * front; answers how many there are. Each record keeps its room.
+   */
+  #heard(got: number, mayHear: (source: Endpoint) => boolean): number {
+    const { u8, u16 } = this.#context.pump.core;
+    const known = new Map<string, boolean>();
+    let kept = 0;
+    for (let index = 0; index < got; index++) {
+      const record = abi.STAGE_BASE + index * abi.DGRAM_BYTES;
+      const far = record + abi.DGRAM_FAR_OFF;
+      const host = addressText(u8.subarray(far, far + 16), this.#family);
+      const port = u16[(record + abi.DGRAM_PORT_OFF) >> 1] ?? 0;
+      const key = `${host} ${port}`;
+      const isHeard = known.get(key) ?? mayHear({ host, port });
+      known.set(key, isHeard);
+      if (!isHeard) continue;
+      if (kept < index) swapRecords(u8, abi.STAGE_BASE + kept * abi.DGRAM_BYTES, record);
+      kept++;
+    }
+    return kept;
   }
 
   /** ICMP errors that came back: the client gets them too; the mapping lives on (UDP-15, UDP-17). */
@@ -160,6 +185,12 @@ export function tellRefused(pump: Pump, handle: number, from: number, kind: numb
   core.u32[(record >> 2) + 1] = handle;
   core.u32[(record + abi.DGRAM_LEN_OFF) >> 2] = 0;
   core.u32[(record + abi.DGRAM_GSO_OFF) >> 2] = kind;
+}
+
+function swapRecords(u8: Uint8Array, one: number, other: number): void {
+  const held = u8.slice(one, one + abi.DGRAM_BYTES);
+  u8.copyWithin(one, other, other + abi.DGRAM_BYTES);
+  u8.set(held, other);
 }
 
 export function sameBytes(one: Uint8Array, other: Uint8Array): boolean {

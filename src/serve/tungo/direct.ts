@@ -7,6 +7,7 @@
  * the core stops the watch for readability until EV_WRITABLE.
  */
 import * as abi from "../../../assembly/abi.ts";
+import type { Endpoint } from "../../chain/types.ts";
 import type { Core } from "../../core/core.ts";
 import type { FlowCarrier, FlowFacts } from "../../core/flow.ts";
 import type { Pump } from "../../core/pump.ts";
@@ -30,6 +31,8 @@ export interface DirectContext {
   readonly mark?: number;
   /** Asked for sockets without a device: they must not come back through our own. */
   readonly guard: LoopGuard;
+  /** Whether rules of the service let datagrams from there pass; absent: all may. */
+  readonly mayHear?: (source: Endpoint) => boolean;
   /** A destination was refused, because the way to it leads into the device of that name. */
   looped(device: string, destination: string): void;
   /** A socket failed before it could connect: for the log. */

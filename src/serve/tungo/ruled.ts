@@ -8,14 +8,15 @@
  */
 import * as abi from "../../../assembly/abi.ts";
 import type { ServiceRouter, Verdict } from "../../chain/router.ts";
+import type { Unreachable } from "../../chain/types.ts";
 import { addressText } from "../../core/core.ts";
 import type { FlowCarrier, FlowFacts, MappingCarrier } from "../../core/flow.ts";
 import type { Pump } from "../../core/pump.ts";
 import { messageOf } from "../../errors.ts";
-import type { Network } from "../../types.ts";
 import { type ChainContext, ChainedFlow, ChainedMapping } from "./chained.ts";
 import { DirectMapping, tellRefused } from "./direct-udp.ts";
 import { type DirectContext, DirectFlow } from "./direct.ts";
+import { rejectForReason } from "./errno.ts";
 
 export interface RuledContext {
   readonly router: ServiceRouter;
@@ -23,15 +24,14 @@ export interface RuledContext {
   readonly chained: ChainContext;
 }
 
-/** Fails closed: rules that cannot be asked refuse. */
+/** Of a datagram. Fails closed: rules that cannot be asked refuse. */
 function verdictOf(
   context: RuledContext,
-  network: Network,
   flow: FlowFacts,
   destination: { readonly host: string; readonly port: number },
 ): Verdict {
   try {
-    return context.router.verdict(network, destination);
+    return context.router.verdict("udp", destination, { clientIp: flow.remoteHost });
   } catch (error) {
     context.chained.dialFailed(flow, new Error(`rules: ${messageOf(error)}`));
     return "refused";
@@ -41,14 +41,16 @@ function verdictOf(
 /** The carrier of a TCP flow. */
 export function openRuled(context: RuledContext, flow: FlowFacts): FlowCarrier {
   const destination = { host: flow.localHost, port: flow.localPort };
-  switch (verdictOf(context, "tcp", flow, destination)) {
-    case "direct":
-      return new DirectFlow(context.direct, flow);
-    case "chain":
-      return new ChainedFlow(context.chained, flow);
-    case "refused":
-      context.chained.dialFailed(flow, new Error("refused by the service's bypass"));
-      return new RefusedFlow(context.direct.pump, flow);
+  const { router, direct, chained } = context;
+  try {
+    const way = router.wayNow("tcp", destination, { clientIp: flow.remoteHost });
+    if (way !== undefined && way.via === undefined) return new DirectFlow(direct, flow);
+    return new ChainedFlow(chained, flow, way);
+  } catch (error) {
+    // Refused by the service's bypass, without a way, or by rules that cannot be asked.
+    chained.dialFailed(flow, error);
+    const { reason = "prohibited" } = error as { reason?: Unreachable };
+    return new RefusedFlow(direct.pump, flow, rejectForReason(reason));
   }
 }
 
@@ -57,10 +59,11 @@ class RefusedFlow implements FlowCarrier {
   readonly #pump: Pump;
   readonly #handle: number;
 
-  constructor(pump: Pump, flow: FlowFacts) {
+  /** `how`: REJECT_…. */
+  constructor(pump: Pump, flow: FlowFacts, how: number) {
     this.#pump = pump;
     this.#handle = flow.handle;
-    pump.core.x.reject(flow.handle, abi.REJECT_PROHIBITED, pump.now());
+    pump.core.x.reject(flow.handle, how, pump.now());
   }
 
   readable(): void {
@@ -138,7 +141,7 @@ export class RuledMapping implements MappingCarrier {
     const host = addressText(far, this.#flow.family);
     const port = u16[(record + abi.DGRAM_PORT_OFF) >> 1] ?? 0;
     const key = `${host} ${port}`;
-    const verdict = known.get(key) ?? verdictOf(this.#context, "udp", this.#flow, { host, port });
+    const verdict = known.get(key) ?? verdictOf(this.#context, this.#flow, { host, port });
     known.set(key, verdict);
     return verdict;
   }

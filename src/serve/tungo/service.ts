@@ -170,6 +170,7 @@ export class TungoService {
       looped: (own, destination) => this.#looped(own, destination),
       ...(tungo.interface === undefined ? {} : { device: tungo.interface }),
       ...(tungo.soMark === undefined ? {} : { mark: tungo.soMark }),
+      ...(router.hasBypass ? { mayHear: (source) => router.mayHear(source) } : {}),
       dialFailed: (flow, errno) => this.#dialFailed(flow, `errno ${errno}`),
     };
     const echo = new EchoHost(direct);
