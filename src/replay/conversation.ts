@@ -8,7 +8,9 @@ import type { RecordedStream } from "./recorded.ts";
 import type { TcpSegment } from "./segment.ts";
 import type { FlowRow, Hasher } from "./types.ts";
 
-const LIVE_MAX = 131_072;
+const LIVE_MAX = 65_536;
+/** Entries of the queue of age that were dealt with, before it is made shorter. */
+const PASSED_MAX = 65_536;
 const ROWS_MAX = 200_000;
 
 /** One end as a string of UTF-16 units: port, then the address. */
@@ -68,6 +70,9 @@ export class TcpFacts {
     this.stream = stream;
   }
 }
+
+/** For rows whose connection nobody will hear of again. */
+const NO_FACTS = new TcpFacts();
 
 export class Conversation {
   readonly proto: "tcp" | "udp";
@@ -134,6 +139,9 @@ export class Conversation {
 export class ConversationTable {
   readonly #live = new Map<string, Conversation>();
   readonly #all: Conversation[] = [];
+  /** All that were added, the oldest first from `#oldest` on. */
+  readonly #byAge: Conversation[] = [];
+  #oldest = 0;
   readonly #onForgotten: (conversation: Conversation) => void;
   omitted = 0;
 
@@ -157,14 +165,25 @@ export class ConversationTable {
     this.#live.delete(key);
     if (this.#live.size >= LIVE_MAX) this.#forgetOldest();
     this.#live.set(key, conversation);
+    this.#byAge.push(conversation);
     if (this.#all.length < ROWS_MAX) this.#all.push(conversation);
     else this.omitted++;
   }
 
   #forgetOldest(): void {
-    for (const [key, conversation] of this.#live) {
+    for (;;) {
+      const conversation = this.#byAge[this.#oldest++];
+      if (conversation === undefined) return;
+      if (this.#oldest > PASSED_MAX) {
+        this.#byAge.splice(0, this.#oldest);
+        this.#oldest = 0;
+      }
+      const key = pairKey(conversation.clientEnd, conversation.serverEnd);
+      // Another may have its place by now.
+      if (this.#live.get(key) !== conversation) continue;
       this.#live.delete(key);
       this.#onForgotten(conversation);
+      conversation.tcp = NO_FACTS;
       return;
     }
   }

@@ -64,6 +64,11 @@ export class RecordedStream {
     return true;
   }
 
+  /** Adds bytes at the end; false if there is no room. */
+  say(data: Uint8Array): boolean {
+    return this.add(this.next, data, data.length);
+  }
+
   /** Fills up to `to` with zeros; false if that is more than anybody lost. */
   fill(to: number): boolean {
     while (this.next < to) {

@@ -45,6 +45,7 @@ export class TcpReplay {
   readonly #context: TcpContext;
   readonly #flows = new Map<number, Conversation>();
   readonly #feeder: ClientFeeder;
+  #emptyDigest: string | undefined;
 
   constructor(context: TcpContext) {
     this.#context = context;
@@ -304,17 +305,12 @@ export class TcpReplay {
         conversation.hash ??= this.#context.makeHash();
         conversation.hash.update(span);
         bytes += span.length;
-        if (isEcho) this.#echo(conversation, span);
+        if (isEcho) (conversation.tcp.stream ??= new RecordedStream()).say(span);
       }
       conversation.clientBytes += bytes;
       core.x.recvConsume(handle, bytes, nowUs);
       if (isEcho) this.#pump(conversation);
     }
-  }
-
-  #echo(conversation: Conversation, span: Uint8Array): void {
-    const stream = (conversation.tcp.stream ??= new RecordedStream());
-    stream.add(stream.next, span, span.length);
   }
 
   /** Writes what upstream has to say, as far as the core takes it. */
@@ -384,14 +380,16 @@ export class TcpReplay {
 
   /** A conversation gave way in the table: its flow ends. */
   forget(conversation: Conversation): void {
-    if (conversation.handle !== 0) this.#abort(conversation);
-    if (conversation.verdict === "") conversation.verdict = "forgotten";
     this.#feeder.forget(conversation);
+    if (conversation.verdict !== "") return;
+    this.#abort(conversation);
+    conversation.verdict = "forgotten";
   }
 
   #end(conversation: Conversation): void {
     conversation.handle = 0;
-    conversation.digest = (conversation.hash ?? this.#context.makeHash()).digest().slice(0, 16);
+    this.#emptyDigest ??= this.#context.makeHash().digest();
+    conversation.digest = (conversation.hash?.digest() ?? this.#emptyDigest).slice(0, 16);
     conversation.hash = undefined;
     conversation.filled = conversation.tcp.stream?.filled ?? 0;
     conversation.tcp.stream = undefined;

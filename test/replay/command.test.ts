@@ -1,11 +1,14 @@
 /** `tsgost replay` as a program: its JSON, its table, its output file, its exit codes. */
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createHash } from "node:crypto";
 import * as assert from "uvu/assert";
+import { commandHelp } from "../../src/commands/help.ts";
+import { run, SPEC } from "../../src/commands/replay.ts";
+import { TsgostError } from "../../src/errors.ts";
 import { pcapFile } from "../kit/capture.ts";
 import { readPcapng } from "../kit/pcapng.ts";
 import { suite } from "../kit/suite.ts";
@@ -64,7 +67,7 @@ test("unknown link types alone: the number and the place, exit code 1", () => {
   assert.match(err, /1 of link type 147 \(first at offset 24\)/);
 });
 
-test("mistakes: exit code 2 for options, 1 for files", () => {
+test("mistakes: exit code 2 for options, 1 for files", async () => {
   const faults: readonly (readonly [readonly string[], number, RegExp])[] = [
     [[], 2, /usage: tsgost replay FILE/],
     [[WEB, "--upstream", "who"], 2, /--upstream must be recorded, echo, sink, refuse/],
@@ -76,16 +79,18 @@ test("mistakes: exit code 2 for options, 1 for files", () => {
     [[join(ROOT, "README.md")], 1, /README\.md: offset 0: neither pcap nor pcapng/],
   ];
   for (const [argv, code, message] of faults) {
-    const outcome = replay(...argv);
-    assert.is(outcome.code, code, argv.join(" "));
-    assert.match(outcome.err, message);
+    const error = await run(argv).then(
+      () => undefined,
+      (cause: unknown) => cause,
+    );
+    assert.instance(error, TsgostError, argv.join(" "));
+    assert.is((error as TsgostError).exitCode, code, argv.join(" "));
+    assert.match((error as TsgostError).message, message);
   }
 });
 
 test("help has examples", () => {
-  const command = ["--import", "tsx", join(ROOT, "src/cli.ts"), "replay", "--help"];
-  const text = execFileSync(process.execPath, command, { encoding: "utf8" });
-  assert.match(text, /Examples:\n {2}tsgost replay /);
+  assert.match(commandHelp(SPEC), /Examples:\n {2}tsgost replay /);
 });
 
 test.run();

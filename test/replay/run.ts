@@ -27,6 +27,7 @@ const [folder = "", ...flags] = process.argv.slice(2);
 const isThorough = flags.includes("--all");
 const totals = { captures: 0, packets: 0, flows: 0, right: 0, excused: 0 };
 const faults: string[] = [];
+const used = new Set<Exception>();
 const differences: Difference[] = [];
 
 function wasmOf(name: (typeof BUILD_NAMES)[number]): WebAssembly.Module {
@@ -63,6 +64,7 @@ function check(truth: TruthFile, excused: readonly Exception[]): void {
       ({ capture, field }) => capture === difference.capture && field === difference.field,
     );
     if (exception !== undefined && exception.ours === difference.ours) {
+      used.add(exception);
       if (difference.field.startsWith("client_sha256")) totals.excused++;
       continue;
     }
@@ -79,12 +81,18 @@ if (folder === "") {
 const { exceptions } = JSON.parse(readFileSync(EXCEPTIONS, "utf8")) as {
   exceptions: readonly Exception[];
 };
+const seen = new Set<string>();
 for (const truth of readTruth(folder)) {
+  seen.add(truth.file);
   try {
     check(truth, exceptions);
   } catch (error) {
     faults.push(`${truth.file}: ${error instanceof Error ? (error.stack ?? "") : String(error)}`);
   }
+}
+for (const exception of exceptions) {
+  if (used.has(exception) || !seen.has(exception.capture)) continue;
+  faults.push(`${exception.capture}: ${exception.field}: the exception is not needed any more`);
 }
 if (flags.includes("--propose")) console.log(JSON.stringify(differences, null, 1));
 for (const fault of faults) console.log(fault);

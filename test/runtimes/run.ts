@@ -1,7 +1,7 @@
 /**
  * `npm run test:runtimes [-- FOLDER]`: replays of fixtures/pcap/ (or of a folder's captures) give
- * the same sha256 in wasmtime (Python) as in Node, on the SIMD build and on the plain one. Exits with
- * 77 and a reason where wasmtime is missing; PYTHON names another interpreter.
+ * the same sha256 in wasmtime (Python) as in Node, on the SIMD build and on the plain one. Exits
+ * with 77 and a reason where wasmtime is missing; PYTHON names another interpreter.
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";

@@ -1,7 +1,7 @@
 /**
- * Writes down what a replay does with its core: every call with its answer, and every byte that the
- * host puts into the core's memory. Another WASM runtime plays the tape (player.py) and must get the
- * same answers and, hashing what the core puts out by itself, the same sha256.
+ * Writes down what a replay does with its core: every call with its answer, and every byte that
+ * the host puts into the core's memory. Another WASM runtime plays the tape (player.py) and must
+ * get the same answers and, hashing what the core puts out by itself, the same sha256.
  *
  * Form, all little endian: 'W' address u32, length u32, bytes | 'C' length of the name u8, name,
  * number of arguments u8, arguments f64, answer f64 | 'E' 64 hexadecimal digits. Every call of
