@@ -67,6 +67,8 @@ export class Fuzzer {
   readonly #shapes = new Set<string>();
   readonly #findings = new Map<string, Finding>();
   #executions = 0;
+  /** What nobody caught: also a finding. */
+  #stray: unknown;
 
   constructor(target: Target, seed: number, watchdog?: Watchdog) {
     this.target = target;
@@ -77,11 +79,11 @@ export class Fuzzer {
   /** Runs stored inputs, then new ones for as long as `ms` says, or `most` of them. */
   async run(ms: number, most = Infinity): Promise<Outcome> {
     const end = performance.now() + ms;
-    for (const input of storedInputs(this.target)) await this.#try(input);
-    while (this.#findings.size < FINDINGS_MAX && this.#executions < most) {
-      if (performance.now() >= end) break;
-      for (let index = 0; index < BATCH; index++) await this.#try(this.#next());
-      await new Promise((resolve) => setImmediate(resolve));
+    process.on("uncaughtException", this.#onStray);
+    try {
+      await this.#loop(end, most);
+    } finally {
+      process.off("uncaughtException", this.#onStray);
     }
     return {
       target: this.target.name,
@@ -89,6 +91,19 @@ export class Fuzzer {
       shapes: this.#shapes.size,
       findings: [...this.#findings.values()],
     };
+  }
+
+  readonly #onStray = (error: unknown): void => {
+    this.#stray ??= error;
+  };
+
+  async #loop(end: number, most: number): Promise<void> {
+    for (const input of storedInputs(this.target)) await this.#try(input);
+    while (this.#findings.size < FINDINGS_MAX && this.#executions < most) {
+      if (performance.now() >= end) break;
+      for (let index = 0; index < BATCH; index++) await this.#try(this.#next());
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   /** The smallest inputs that showed different shapes. */
@@ -134,6 +149,9 @@ export class Fuzzer {
     const answer = this.target.run(copy);
     const shape = typeof answer === "string" ? answer : await answer;
     const { user } = process.cpuUsage(from);
+    const stray = this.#stray;
+    this.#stray = undefined;
+    if (stray !== undefined) throw stray;
     if (user > SLOW_MS * 1000 && (await this.#isSlow(input))) {
       throw new Error(`takes more than ${SLOW_MS} ms of processor time`);
     }

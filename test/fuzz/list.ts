@@ -6,6 +6,7 @@ import { dns } from "./targets/dns.ts";
 import { http1 } from "./targets/http1.ts";
 import { netlink, tlsHello } from "./targets/netlink.ts";
 import { relay } from "./targets/relay.ts";
+import { muxSession, wsStream, wsUpgrade } from "./targets/session.ts";
 import { smux } from "./targets/smux.ts";
 import { socks } from "./targets/socks5.ts";
 import { ws } from "./targets/ws.ts";
@@ -14,7 +15,10 @@ export const TARGETS: readonly Target[] = [
   relay,
   socks,
   ws,
+  wsStream,
+  wsUpgrade,
   smux,
+  muxSession,
   http1,
   dns,
   tlsHello,
