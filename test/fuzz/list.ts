@@ -1,6 +1,7 @@
 /** All fuzz targets, by name. */
 import type { Target } from "./target.ts";
 import { bypass } from "./targets/bypass.ts";
+import { core } from "./targets/core.ts";
 import { config, url } from "./targets/config.ts";
 import { dns } from "./targets/dns.ts";
 import { http1 } from "./targets/http1.ts";
@@ -26,4 +27,5 @@ export const TARGETS: readonly Target[] = [
   bypass,
   url,
   config,
+  core,
 ];

@@ -49,6 +49,8 @@ export interface CoreExports {
 
 export interface CoreSetup {
   build?: Build;
+  /** Instead of a build: one that was changed for a purpose. */
+  module?: object;
   /** By key of CORE_OPTIONS, in the unit of the word. */
   options?: Readonly<Record<string, number>>;
   /** Configuration words without an option, by CFG_… index. */
@@ -121,7 +123,7 @@ export function forBuilds(
 
 /** An instance with its configuration and entropy written, before init; the MTU with it. */
 export function makeInstance(setup: CoreSetup): { exports: CoreExports; mtu: number } {
-  const module = coreModule(setup.build ?? "debug");
+  const module = setup.module ?? coreModule(setup.build ?? "debug");
   const abort = (message: number, file: number, line: number, column: number): never => {
     const { buffer } = exports.memory;
     const where = `${stringAt(buffer, file)}:${line}:${column}`;
