@@ -88,7 +88,21 @@ export const TX_HEADERS_BYTES = TX_MAX * TX_HEADER_BYTES;
 /** A question to a set of rules: address and name, see ROUTE_…_OFF. */
 export const ROUTE_BASE = TX_HEADERS_BASE + TX_HEADERS_BYTES;
 export const ROUTE_BYTES = 1024;
-export const FIXED_END = ROUTE_BASE + ROUTE_BYTES;
+/**
+ * The last packets that came in, for who looks at a core that trapped: a ring of LAST_MAX records,
+ * {f64 µs of the ingest, u32 number of the packet from 1 on, u32 length}, then its first bytes.
+ */
+export const LAST_BASE = ROUTE_BASE + ROUTE_BYTES;
+export const LAST_MAX = 256;
+/** Virtio header, IPv6 header and a TCP header with most of its options. */
+export const LAST_HEAD_BYTES = 96;
+export const LAST_RECORD_BYTES = 112;
+export const LAST_BYTES = LAST_MAX * LAST_RECORD_BYTES;
+export const LAST_TIME_OFF = 0;
+export const LAST_NUMBER_OFF = 8;
+export const LAST_LENGTH_OFF = 12;
+export const LAST_HEAD_OFF = 16;
+export const FIXED_END = LAST_BASE + LAST_BYTES;
 /** Where AssemblyScript's constants begin; equals `memoryBase` in asconfig.json. */
 export const MEMORY_BASE = 327680;
 

@@ -23,6 +23,7 @@ import { initBuckets } from "./mem/bucket";
 import { advance, now } from "./mem/clock";
 import { checkConfig, config } from "./mem/config";
 import { flowsCount, initPools } from "./mem/pools";
+import { noteLast } from "./mem/last";
 import { hasRegion } from "./mem/region";
 import { add, count, setGauge } from "./mem/stats";
 import { nextDeadline, popDue, reassemblyTimer, timeWaitTimer } from "./mem/timers";
@@ -63,7 +64,9 @@ export function takePackets(packets: u32, nowUs: f64): i32 {
   advance(nowUs);
   resetRecords();
   for (let i: u32 = 0; i < packets; i++) {
-    const len = load<u32>(layout.RX_BASE + i * layout.RX_ENTRY_BYTES, 4);
+    const entry = layout.RX_BASE + i * layout.RX_ENTRY_BYTES;
+    const len = load<u32>(entry, 4);
+    noteLast(load<u32>(entry), len, nowUs);
     count(layout.STAT_PACKETS_IN);
     if (len > layout.SLOT_BYTES) {
       count(layout.DROP_LENGTH);

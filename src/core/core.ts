@@ -9,6 +9,7 @@ import { instantiateSync } from "@assemblyscript/loader";
 import * as abi from "../../assembly/abi.ts";
 import { TsgostError } from "../errors.ts";
 import { CORE_OPTIONS } from "./options.ts";
+import { type TrapState, guardTraps } from "./trap.ts";
 
 /** The module's exports, as assembly/index.ts has them. */
 export interface CoreExports {
@@ -63,6 +64,7 @@ const GAUGE_NAMES: readonly (readonly [number, string])[] = Object.entries(abi)
 
 export class Core {
   readonly x: CoreExports;
+  readonly #trap: TrapState = { trapped: undefined, onTrap: undefined };
   readonly buffer: ArrayBuffer;
   readonly u8: Uint8Array;
   readonly u16: Uint16Array;
@@ -70,7 +72,7 @@ export class Core {
   readonly f64: Float64Array;
 
   private constructor(exports: CoreExports) {
-    this.x = exports;
+    this.x = guardTraps(exports, this.#trap);
     this.buffer = exports.memory.buffer;
     this.u8 = new Uint8Array(this.buffer);
     this.u16 = new Uint16Array(this.buffer);
@@ -100,6 +102,16 @@ export class Core {
       throw new TsgostError("TSGOST_ERR_CORE", `core: ${errorName(answer)}${what}`);
     }
     return new Core(exports);
+  }
+
+  /** Who hears, once, of the trap that ends this instance; inside of the call that trapped. */
+  set onTrap(handler: (error: unknown) => void) {
+    this.#trap.onTrap = handler;
+  }
+
+  /** What this instance trapped with; undefined while it lives. */
+  get trapped(): unknown {
+    return this.#trap.trapped;
   }
 
   gauge(index: number): number {

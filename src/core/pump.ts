@@ -69,11 +69,13 @@ export class Pump {
   /** Something changed since the tick's last flush began. */
   #again = false;
   #stopped = false;
+  #hasFailed = false;
   /** Packets that the device refused, for the counters. */
   writeFailures = 0;
 
   constructor(options: PumpOptions) {
     this.core = options.core;
+    this.core.onTrap = (error) => this.#trapped(error);
     this.#device = options.device;
     this.#router = options.makeRouter(this);
     this.#onFailure = (error) => options.onFailure(error);
@@ -143,6 +145,8 @@ export class Pump {
   /** Ends without a word to anybody: the core may be dead. Carriers are told. */
   end(): void {
     this.#stopped = true;
+    // Whatever becomes of the core now is nobody's matter.
+    this.#hasFailed = true;
     clearTimeout(this.#timer);
     this.#unhook?.();
     for (const table of [this.#flows, this.#mappings]) {
@@ -171,15 +175,27 @@ export class Pump {
       work();
       if (!nested) this.#arm();
     } catch (error) {
-      this.#stopped = true;
-      clearTimeout(this.#timer);
-      this.#onFailure(error);
+      this.#fail(this.core.trapped ?? error);
     } finally {
       this.#inTick = nested;
     }
     if (nested || !this.#again) return;
     this.#again = false;
     this.touch();
+  }
+
+  /** Also outside of a tick, in a carrier's call: who caused it must not be closed meanwhile. */
+  #trapped(error: unknown): void {
+    this.#stopped = true;
+    setImmediate(() => this.#fail(error));
+  }
+
+  #fail(error: unknown): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    if (this.#hasFailed) return;
+    this.#hasFailed = true;
+    this.#onFailure(error);
   }
 
   #drain(): void {

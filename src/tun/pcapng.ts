@@ -72,7 +72,10 @@ export interface PacketFacts {
   /** Microseconds since 1970. */
   readonly timeUs: number;
   readonly direction: number;
+  /** Bytes that are in the file. */
   readonly len: number;
+  /** Bytes that the packet had; default: all are in the file. */
+  readonly wireLen?: number;
 }
 
 /** Bytes of the block of a packet of `len` bytes. */
@@ -93,7 +96,7 @@ export function writePacketBlock(view: DataView, at: number, facts: PacketFacts)
   view.setUint32(at + 12, Math.floor(timeUs / TWO_32), true);
   view.setUint32(at + 16, timeUs % TWO_32, true);
   view.setUint32(at + 20, len, true);
-  view.setUint32(at + 24, len, true);
+  view.setUint32(at + 24, facts.wireLen ?? len, true);
   const data = at + 28;
   for (let pad = data + len; pad < data + align(len); pad++) view.setUint8(pad, 0);
   const options = data + align(len);

@@ -32,7 +32,6 @@ const OPEN: readonly string[] = [
   "DOS-2",
   "DOS-3",
   "DOS-4",
-  "DOS-7",
   "DOS-10",
   "DOS-14",
   "PERF-1",

@@ -28,6 +28,7 @@ import { DirectFlow, type DirectContext } from "./direct.ts";
 import { EchoHost } from "./echo.ts";
 import { onlyGroups } from "./groups.ts";
 import { RuledMapping, openRuled } from "./ruled.ts";
+import { captureOf, writeCapture } from "./trap-report.ts";
 
 /** Opens, configures and wraps the device; called again when it was lost. */
 export type DeviceMaker = (again: boolean) => Device;
@@ -241,12 +242,25 @@ export class TungoService {
       this.#log.error("the core failed, starting a new one", {
         cause: messageOf(error),
         stack: error instanceof Error ? error.stack : undefined,
+        packets: this.#lastPackets(pump),
       });
       if (!this.#mayRestart(error)) return;
     }
     pump.end();
     this.#drop();
     this.#reopen();
+  }
+
+  /** Where the last packets were written to, or why they were not. */
+  #lastPackets(pump: Pump): string {
+    try {
+      const { buffer } = pump.core;
+      const { name, vnetBytes } = this.#device ?? { name: "", vnetBytes: 0 };
+      const originUs = performance.timeOrigin * 1000;
+      return writeCapture(captureOf(buffer, { name, vnetBytes }, originUs));
+    } catch (error) {
+      return `not written: ${messageOf(error)}`;
+    }
   }
 
   #mayRestart(error: unknown): boolean {

@@ -19,6 +19,7 @@ import {
   offloadedTcp,
   parsePacket,
   tcpPacket,
+  type TcpOptions,
   udpPacket,
   withVnet,
 } from "../../kit/packet.ts";
@@ -307,9 +308,9 @@ class Run {
   #segment(): Uint8Array {
     const fields = this.#segmentFields();
     // Options of at most 40 bytes; what is more makes no header.
-    const { raw: _raw, ...few } = fields.options as { raw?: Uint8Array };
-    const isLong = (fields.options.raw?.length ?? 0) > 0 && "sack" in fields.options;
-    return tcpPacket(isLong ? { ...fields, options: few } : fields);
+    const { sack, raw, ...few } = fields.options as TcpOptions;
+    const rest = sack === undefined ? (raw === undefined ? {} : { raw }) : { sack };
+    return tcpPacket({ ...fields, options: { ...few, ...rest } });
   }
 
   #datagram(): Uint8Array {
