@@ -48,9 +48,10 @@ function note(state: TrapState, error: unknown): void {
 
 /** The exports of a module, guarded; `state` hears of a trap. */
 export function guardTraps(exports: CoreExports, state: TrapState): CoreExports {
+  const all = exports as unknown as Readonly<Record<CallName, Call>>;
   const calls: Partial<Record<CallName, Call>> = {};
   for (const name of HANDLE_CALLS) {
-    const call = exports[name] as Call;
+    const call = all[name];
     calls[name] = (a = 0, b = 0, c = 0) => {
       if (state.trapped !== undefined) return abi.ERR_STALE;
       try {
@@ -62,7 +63,7 @@ export function guardTraps(exports: CoreExports, state: TrapState): CoreExports 
     };
   }
   for (const name of PUMP_CALLS) {
-    const call = exports[name] as Call;
+    const call = all[name];
     calls[name] = (a = 0, b = 0, c = 0) => {
       if (state.trapped !== undefined) throw defect("the core has trapped", state.trapped);
       try {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { ROOT } from "../lint/sources.ts";
 import { FOLDER, Fuzzer, type Outcome } from "./engine.ts";
 import type { Target } from "./target.ts";
+import { edgesHit } from "./targets/core.ts";
 import { Watchdog } from "./watchdog.ts";
 
 /** No run of any target may take so long. */
@@ -30,7 +31,9 @@ export async function fuzz(
 /** One line, and what is needed to repeat each finding. */
 export function tell(outcome: Outcome, seed: number): string {
   const { target, executions, shapes, findings } = outcome;
-  const head = `${target}: seed ${seed}, ${executions} runs, ${shapes} shapes`;
+  const { hit, of } = target === "core" ? edgesHit() : { hit: 0, of: 0 };
+  const places = of === 0 ? "" : `, ${hit} of ${of} places`;
+  const head = `${target}: seed ${seed}, ${executions} runs, ${shapes} shapes${places}`;
   const lines = findings.map(({ message, command }) => `  ${command}\n    ${message}`);
   return [`${head}, ${findings.length} findings`, ...lines].join("\n");
 }

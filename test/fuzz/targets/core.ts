@@ -10,22 +10,11 @@
  */
 import * as abi from "../../../assembly/abi.ts";
 import { CoreHarness, type CoreEvent, type CoreSetup } from "../../kit/core.ts";
-import {
-  expectTcp,
-  expectUdp,
-  fragment4,
-  fragment6,
-  icmpPacket,
-  offloadedTcp,
-  parsePacket,
-  tcpPacket,
-  type TcpOptions,
-  udpPacket,
-  withVnet,
-} from "../../kit/packet.ts";
+import { expectTcp, expectUdp, parsePacket } from "../../kit/packet.ts";
 import type { Random } from "../../kit/random.ts";
 import { countedCore, Edges } from "../edges.ts";
 import { type Target, check } from "../target.ts";
+import { FLAGS, PacketMaker, Program } from "./core-packets.ts";
 import { repaired } from "./repair.ts";
 
 /** Operations by their number; more of what matters more. */
@@ -55,64 +44,9 @@ const OPS = [
   "time",
   "length",
 ] as const;
-const FLAGS = [
-  "S",
-  "A",
-  "A",
-  "A",
-  "PA",
-  "FA",
-  "FPA",
-  "R",
-  "RA",
-  "SA",
-  "SF",
-  "",
-  "UA",
-  "PUA",
-  "SEC",
-];
 const MTUS = [1280, 1420, 1500, 9000, 65_535];
 const STEPS_US = [0, 1, 1000, 40_000, 200_000, 1_000_000, 5_000_000, 60_000_000];
 const EVENT_NAMES = abi.EV_CLOSED | abi.EV_MAPPING_CLOSED;
-
-/** Arguments; zeros behind the end. */
-class Program {
-  readonly #bytes: Uint8Array;
-  #at = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-  }
-
-  get isOver(): boolean {
-    return this.#at >= this.#bytes.length;
-  }
-
-  u8(): number {
-    return this.#bytes[this.#at++] ?? 0;
-  }
-
-  u16(): number {
-    return this.u8() * 256 + this.u8();
-  }
-
-  u32(): number {
-    return this.u16() * 65_536 + this.u16();
-  }
-
-  bytes(count: number): Uint8Array {
-    const part = this.#bytes.slice(this.#at, this.#at + count);
-    this.#at += count;
-    return part;
-  }
-}
-
-/** What a client knows of a connection, from what the core sent. */
-interface Peer {
-  nxt: number;
-  coreNxt: number;
-}
 
 function setupOf(program: Program, module: object | undefined): CoreSetup {
   const kind = program.u8();
@@ -150,7 +84,7 @@ function setupOf(program: Program, module: object | undefined): CoreSetup {
 class Run {
   readonly core: CoreHarness;
   readonly #program: Program;
-  readonly #peers = new Map<number, Peer>();
+  readonly #packets: PacketMaker;
   readonly #handles: number[] = [0, 1, abi.HANDLE_MAPPING, 0xffff_ffff];
   readonly #closed = new Set<number>();
   readonly #config: string;
@@ -158,6 +92,7 @@ class Run {
   constructor(program: Program, module: object | undefined) {
     this.core = new CoreHarness(setupOf(program, module));
     this.#program = program;
+    this.#packets = new PacketMaker(program, this.core.vnetBytes);
     this.#config = this.#fixed();
   }
 
@@ -189,26 +124,26 @@ class Run {
 
   #step(op: (typeof OPS)[number]): void {
     const program = this.#program;
+    const packets = this.#packets;
     switch (op) {
       case "tcp":
-        return this.#send(this.#framed(this.#segment()));
+        return this.#send(packets.framed(packets.segment()));
       case "udp":
-        return this.#send(this.#framed(this.#datagram()));
+        return this.#send(packets.framed(packets.datagram()));
       case "icmp":
-        return this.#send(this.#framed(this.#icmp()));
+        return this.#send(packets.framed(packets.icmp()));
       case "fragments":
-        return this.#fragments();
+        return packets.fragments().forEach((packet) => this.#send(packet));
       case "raw":
         return this.#send(program.bytes(program.u8()));
       case "repaired":
-        return this.#send(this.#framed(repaired(program.bytes(program.u8()))));
+        return this.#send(packets.framed(repaired(program.bytes(program.u8()))));
       case "super":
-        return this.#super();
+        return packets.super().forEach((packet) => this.#send(packet));
       case "call":
         return this.#call();
       case "accept":
-        this.#answer(this.core.exports.accept(this.#handle(), this.core.nowUs));
-        return;
+        return void this.#answer(this.core.exports.accept(this.#handle(), this.core.nowUs));
       case "read":
         return this.#read();
       case "write":
@@ -233,136 +168,6 @@ class Run {
   #answer(answer: number): number {
     check(answer >= abi.ERR_MEMORY, `a call answered ${answer}`);
     return answer;
-  }
-
-  #framed(packet: Uint8Array): Uint8Array {
-    const { vnetBytes } = this.core;
-    if (vnetBytes === 0) return packet;
-    const kind = this.#program.u8();
-    if (kind < 160) return withVnet(packet, { bytes: vnetBytes });
-    // The header as it comes, on top of one that makes sense.
-    const header = this.#program.bytes(vnetBytes);
-    return Uint8Array.from(
-      Buffer.concat([header, new Uint8Array(vnetBytes - header.length), packet]),
-    );
-  }
-
-  /** Addresses and ports of one of eight connections. */
-  #ends(index: number): { src: string; dst: string; sport: number; dport: number } {
-    const isSix = (index & 1) === 1;
-    const src = isSix ? "2001:db8::10" : "192.0.2.10";
-    const dst = isSix ? "2001:db8::200" : "192.0.2.200";
-    return { src, dst, sport: 40_000 + index, dport: [80, 53][(index >> 1) & 1]! };
-  }
-
-  #peer(index: number): Peer {
-    let peer = this.#peers.get(index);
-    if (peer === undefined) {
-      peer = { nxt: (0xffff_ff00 + index) >>> 0, coreNxt: 0 };
-      this.#peers.set(index, peer);
-    }
-    return peer;
-  }
-
-  #segmentFields() {
-    const program = this.#program;
-    const choice = program.u8();
-    const index = choice & 7;
-    const peer = this.#peer(index);
-    const flags = FLAGS[program.u8() % FLAGS.length]!;
-    const delta = program.u8();
-    const ackDelta = program.u8();
-    // Mostly in order; else near, or far away.
-    const near = (byte: number): number =>
-      byte < 160
-        ? 0
-        : byte < 200
-          ? byte - 180
-          : byte < 240
-            ? (byte - 220) * 1400
-            : byte * 0x0100_0001;
-    const size = [0, 1, 10, 536, 1200, 1400][program.u8() % 6]!;
-    const payload = new Uint8Array(flags.includes("S") ? size >> 4 : size).fill(0x61);
-    const seq = (peer.nxt + near(delta)) >>> 0;
-    const ack = (peer.coreNxt + near(ackDelta)) >>> 0;
-    const optionKind = program.u8();
-    const ts = [program.u8() * 1000, (optionKind & 64) === 0 ? 0 : program.u32()] as const;
-    const options = {
-      ...(flags.includes("S") ? { mss: program.u16() } : {}),
-      ...((optionKind & 1) === 0 ? {} : { wscale: program.u8() & 15 }),
-      ...((optionKind & 2) === 0 ? {} : { sackOk: true }),
-      ...((optionKind & 4) === 0 ? {} : { ts }),
-      ...((optionKind & 8) === 0 ? {} : { sack: [[ack + 10, ack + 10 + program.u16()]] as const }),
-      ...((optionKind & 16) === 0 ? {} : { raw: program.bytes(program.u8() & 15) }),
-    };
-    if (delta < 160) {
-      const more = payload.length + (/S/.test(flags) ? 1 : 0) + (/F/.test(flags) ? 1 : 0);
-      peer.nxt = (peer.nxt + more) >>> 0;
-    }
-    const window = (choice & 8) === 0 ? 65_535 : program.u16();
-    const checksum = (choice & 0xf0) === 0xf0 ? ("bad" as const) : undefined;
-    const fields = { ...this.#ends(index), seq, ack, flags, window, payload, options };
-    return checksum === undefined ? fields : { ...fields, checksum };
-  }
-
-  #segment(): Uint8Array {
-    const fields = this.#segmentFields();
-    // Options of at most 40 bytes; what is more makes no header.
-    const { sack, raw, ...few } = fields.options as TcpOptions;
-    const rest = sack === undefined ? (raw === undefined ? {} : { raw }) : { sack };
-    return tcpPacket({ ...fields, options: { ...few, ...rest } });
-  }
-
-  #datagram(): Uint8Array {
-    const program = this.#program;
-    const index = program.u8();
-    const dport = [53, 443, 5000, 0][(index >> 4) & 3]!;
-    return udpPacket({
-      ...this.#ends(index & 7),
-      dport,
-      payload: new Uint8Array(program.u8() * ((index & 64) === 0 ? 1 : 5)),
-      ...((index & 128) === 0 ? {} : { udpLength: program.u16() }),
-    });
-  }
-
-  #icmp(): Uint8Array {
-    const program = this.#program;
-    const { src, dst } = this.#ends(program.u8() & 7);
-    const kind = program.u8();
-    if (kind < 100) return icmpPacket({ src, dst, payload: new Uint8Array(program.u8()) });
-    // An error that quotes something: a segment of ours, or whatever comes.
-    const quote = kind < 200 ? this.#segment().subarray(0, 48) : program.bytes(program.u8());
-    const six = src.includes(":");
-    const type = kind < 220 ? (six ? 2 : 3) : program.u8();
-    const code = six ? 0 : 4;
-    return icmpPacket({ src, dst, type, code, word: program.u16(), payload: quote });
-  }
-
-  #fragments(): void {
-    const program = this.#program;
-    const whole = (program.u8() & 1) === 0 ? this.#datagram() : this.#segment();
-    const isSix = whole[0]! >> 4 === 6;
-    const size = whole.length - (isSix ? 40 : 20);
-    const cuts = [program.u8() * 8, program.u16() & 0x7f8]
-      .filter((cut) => cut > 0 && cut < size)
-      .sort((a, b) => a - b);
-    const id = program.u8() & 3;
-    const pieces = isSix ? fragment6(whole, cuts, id) : fragment4(whole, cuts, id);
-    const order = program.u8();
-    for (let at = 0; at < pieces.length; at++) {
-      const piece = pieces[(at + order) % pieces.length]!;
-      if ((order & (8 << at)) === 0) this.#send(this.#framed(repaired(piece)));
-    }
-  }
-
-  /** As a kernel with offloads hands a large segment over. */
-  #super(): void {
-    const { vnetBytes } = this.core;
-    const fields = this.#segmentFields();
-    const payload = new Uint8Array(1 + (this.#program.u16() & 0x3fff));
-    const gso = this.#program.u16() & 0x7ff;
-    if (vnetBytes === 0) return;
-    this.#send(offloadedTcp({ ...fields, options: {}, payload }, gso, vnetBytes));
   }
 
   /** All counters together, but for those of what came in. */
@@ -433,8 +238,7 @@ class Run {
       if (seen.proto === 17) expectUdp(bytes, core.framing);
       if (seen.proto !== 6) continue;
       const tcp = expectTcp(bytes, core.framing);
-      const peer = this.#peers.get(tcp.dport - 40_000);
-      if (peer !== undefined && !tcp.flags.includes("R")) peer.coreNxt = tcp.end;
+      this.#packets.heard(tcp);
     }
   }
 
