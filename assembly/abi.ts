@@ -181,7 +181,9 @@ export const CFG_OWN_4 = 54;
 export const CFG_OWN_6 = 55;
 /** CONGESTION_…. */
 export const CFG_CONGESTION = 59;
-export const CFG_COUNT = 60;
+/** DSCP of what is sent: 0 … 63, or DSCP_COPY: that of the flow's client. */
+export const CFG_DSCP = 60;
+export const CFG_COUNT = 61;
 
 export const OFFLOAD_TSO4 = 1;
 export const OFFLOAD_TSO6 = 2;
@@ -198,6 +200,8 @@ export const ECHO_DROP = 2;
 
 export const CONGESTION_NEWRENO = 0;
 export const CONGESTION_CUBIC = 1;
+/** CFG_DSCP. */
+export const DSCP_COPY = 64;
 
 /** Header prediction off (must change nothing but speed). */
 export const FLAG_NO_FAST_PATH = 1;

@@ -104,7 +104,8 @@ export class Mapping {
   verdict: u32;
   owner: u16;
   nameFrom: u8;
-  spare2: u8;
+  /** Type of service of the client's last datagram. */
+  tos: u8;
   unused2: u32;
   // Private from here (FLOW_PRIVATE_OFF), the first five as in every record (flow/events.ts).
   eventBits: u32;

@@ -9,10 +9,12 @@
  *   | flags | gso | hdr_len | gso_size | csum_start | csum_offset | num_buffers |
  */
 import {
+  CFG_DSCP,
   CFG_MTU,
   CFG_TTL,
   CFG_VNET_BYTES,
   DROP_TOO_BIG,
+  DSCP_COPY,
   GAUGE_TX_COUNT,
   OFFLOAD_CSUM,
   OFFLOAD_TSO4,
@@ -39,7 +41,7 @@ import { hashTuple } from "../mem/siphash";
 import { add, count, setGauge } from "../mem/stats";
 import { addSum, addSwapped, finishSum, foldSum, pseudoSum } from "../wire/checksum";
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from "../wire/protocols";
-import { IPV4_HEADER_BYTES, closeIpv4, putIpv4 } from "../wire/ipv4";
+import { IPV4_HEADER_BYTES, closeIpv4, putIpv4, putTos } from "../wire/ipv4";
 import { IPV6_HEADER_BYTES, closeIpv6, putIpv6 } from "../wire/ipv6";
 
 const VNET_NEEDS_CSUM: u8 = 1;
@@ -61,6 +63,7 @@ let l4: usize = 0;
 let l4HeaderLen: u32 = 0;
 let spanCount: u32 = 0;
 let payloadLen: u32 = 0;
+let tos: u32 = 0;
 
 /** Most bytes of TCP header and payload of one super-packet; 0 if the device takes none. */
 export function tsoBytes(ofFamily: u32): u32 {
@@ -96,7 +99,7 @@ export function keepUntilTxDone(ptr: usize, bytes: u32): usize {
 }
 
 /**
- * Opens a packet: writes the vnet room and the IP header (no options, TOS 0, DF on IPv4). Answers
+ * Opens a packet: writes the vnet room and the IP header (no options, DF on IPv4). Answers
  * the address of the L4 header, `l4HeaderBytes` long, which the caller fills; 0 if TX is full: the
  * caller counts a drop or keeps what it had to send.
  */
@@ -122,9 +125,15 @@ export function beginPacket(
   l4HeaderLen = l4HeaderBytes;
   spanCount = 0;
   payloadLen = 0;
+  tos = config(CFG_DSCP) == DSCP_COPY ? 0 : config(CFG_DSCP) << 2;
   if (ofFamily == 4) putIpv4(ip, ofProto, config(CFG_TTL), src, dst);
   else putIpv6(ip, ofProto, config(CFG_TTL), src, dst);
   return l4;
+}
+
+/** The open packet is of a flow whose client sent `clientTos` (IP-20); ECN is not taken over. */
+export function followTos(clientTos: u32): void {
+  if (config(CFG_DSCP) == DSCP_COPY) tos = clientTos & 0xfc;
 }
 
 /** Appends payload. At most TX_SPAN_MAX spans; empty ones are left out. */
@@ -155,8 +164,7 @@ export function endPacket(gsoSize: u32, csumOffset: u32): void {
   const isSuper = gsoSize != 0 && payloadLen > gsoSize;
   // A vnet header has to say so; who asks tsoBytes first never gets here without one.
   assert(!isSuper || config(CFG_VNET_BYTES) != 0);
-  if (family == 4) closeIpv4(ip, ipBytes + l4Len);
-  else closeIpv6(ip, l4Len, flowLabel());
+  closeIp(l4Len);
   putChecksum(csumOffset, isSuper);
   if (isSuper) {
     const vnet = ip - config(CFG_VNET_BYTES);
@@ -172,9 +180,18 @@ export function endPacket(gsoSize: u32, csumOffset: u32): void {
 export function endFragment(): void {
   assert(isOpen);
   const bytes = l4HeaderLen + payloadLen;
-  if (family == 4) closeIpv4(ip, IPV4_HEADER_BYTES + bytes);
-  else closeIpv6(ip, bytes, flowLabel());
+  closeIp(bytes);
   push(ip - config(CFG_VNET_BYTES), <u32>(l4 - ip) + l4HeaderLen, packetBytes());
+}
+
+/** Completes the IP header of the open packet, which has `bytes` behind it. */
+function closeIp(bytes: u32): void {
+  if (family == 4) {
+    putTos(ip, tos);
+    closeIpv4(ip, IPV4_HEADER_BYTES + bytes);
+  } else {
+    closeIpv6(ip, bytes, (tos << 20) | flowLabel());
+  }
 }
 
 /** Drops the open packet. */

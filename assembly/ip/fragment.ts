@@ -17,6 +17,7 @@ import {
   completeChecksum,
   endFragment,
   endPacket,
+  followTos,
   ipHeaderBytes,
   isOverMtu,
   packetBytes,
@@ -40,6 +41,8 @@ export class Datagram {
   header: u64;
   data: usize;
   len: u32;
+  /** Type of service of the client, for who follows it. */
+  tos: u32;
 }
 
 /** TX descriptors that a datagram with `len` bytes of data takes. */
@@ -57,6 +60,7 @@ export function descriptorsFor(family: u32, len: u32): u32 {
 export function sendDatagram(d: Datagram): bool {
   if (txRoom() < descriptorsFor(d.family, d.len)) return false;
   const l4 = beginPacket(d.family, d.src, d.dst, d.proto, L4_HEADER_BYTES);
+  followTos(d.tos);
   store<u64>(l4, d.header);
   addSpan(d.data, d.len);
   const csumOffset = checksumOffset(d.family, d.proto);
@@ -107,6 +111,7 @@ function sendFragment(d: Datagram, header: u64, id: u32, offset: u32, bytes: u32
     putBe32(at + 4, id);
     at += FRAGMENT_HEADER_BYTES;
   }
+  followTos(d.tos);
   if (offset == 0) {
     store<u64>(at, header);
     addSpan(d.data, bytes - L4_HEADER_BYTES);

@@ -110,6 +110,7 @@ function takeEcho(p: Packet, view: IcmpView): u32 {
   reply.dst = p.src;
   reply.data = kept;
   reply.len = dataLen;
+  reply.tos = p.tos;
   if (!sendEchoReply(reply, view.rest)) count(DROP_TX_FULL);
   return ICMP_DONE;
 }

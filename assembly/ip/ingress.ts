@@ -162,7 +162,7 @@ function takeIpv4(p: Packet): bool {
   p.hops = view.ttl;
   p.protoOff = 9;
   if (view.isDf) p.flags |= PKT_DF;
-  if ((view.tos & 3) == 3) p.flags |= PKT_CE;
+  if ((p.tos & 3) == 3) p.flags |= PKT_CE;
   if (ipv4.isIpv4Multicast(view.dst)) p.flags |= PKT_MULTICAST;
   if (view.isMf || view.fragmentOffset != 0) return takeFragment4(p, view);
   return finish(p);
@@ -179,6 +179,7 @@ function takeFragment4(p: Packet, view: Ipv4View): bool {
   f.isLast = !view.isMf;
   f.headersLen = headerLen;
   f.next = p.proto;
+  f.ecn = p.tos & 3;
   fillFragment(p, f);
   if (f.len == 0) return drop(DROP_FRAGMENT);
   if (!f.isLast && (f.len & 7) != 0) return drop(DROP_FRAGMENT);
@@ -193,6 +194,7 @@ function takeFragment4(p: Packet, view: Ipv4View): bool {
     endReassembly(whole);
     return drop(DROP_FRAGMENT);
   }
+  if (whole.isCe) p.flags |= PKT_CE;
   copyDatagram(whole, p.ip, whole.headersLen);
   p.ipLen = whole.headersLen + whole.total;
   p.l4 = p.ip + whole.headersLen;
@@ -227,7 +229,7 @@ function takeIpv6(p: Packet): bool {
   p.src = view.src;
   p.dst = view.dst;
   p.hops = view.hops;
-  if ((view.trafficClass & 3) == 3) p.flags |= PKT_CE;
+  if ((p.tos & 3) == 3) p.flags |= PKT_CE;
   if (ipv6.isIpv6Multicast(view.dst)) p.flags |= PKT_MULTICAST;
   startChain(chain, view.nextHeader);
   return takeChain(p);
@@ -272,6 +274,7 @@ function takeFragment6(p: Packet, offsetAndFlags: u32): bool {
   f.isLast = (offsetAndFlags & 1) == 0;
   f.headersLen = fragmentOff + ipv6.FRAGMENT_HEADER_BYTES;
   f.next = load<u8>(p.ip + fragmentOff);
+  f.ecn = p.tos & 3;
   p.l4 = p.ip + f.headersLen;
   p.l4Len = p.ipLen - f.headersLen;
   fillFragment(p, f);
@@ -286,6 +289,7 @@ function takeFragment6(p: Packet, offsetAndFlags: u32): bool {
   if (!whole) return false;
   const next = whole.next;
   const total = whole.total;
+  if (whole.isCe) p.flags |= PKT_CE;
   copyDatagram(whole, p.ip, ipv6.IPV6_HEADER_BYTES);
   endReassembly(whole);
   // The headers before the fragment header were obeyed when they came; the datagram starts anew.

@@ -2,6 +2,7 @@
  * Facts about a packet, filled once by ip/ingress and passed on by pointer. All addresses point
  * into the slot that the packet was received in.
  */
+import { be16 } from "../mem/bytes";
 
 /**
  * The L4 checksum field holds only the pseudo-header's sum, and the kernel vouches for the rest.
@@ -13,7 +14,7 @@ export const PKT_CSUM_VALID: u32 = 2;
 export const PKT_DF: u32 = 4;
 /** Put together from fragments. */
 export const PKT_REASSEMBLED: u32 = 8;
-/** ECN field is CE. */
+/** ECN field is CE: of the packet, or of any of its fragments. */
 export const PKT_CE: u32 = 16;
 /** Destination is a multicast group. */
 export const PKT_MULTICAST: u32 = 32;
@@ -54,6 +55,11 @@ export class Packet {
 
   @inline get quoteLen(): u32 {
     return this.ipLen;
+  }
+
+  /** DSCP and ECN: type of service or traffic class. */
+  @inline get tos(): u32 {
+    return this.family == 4 ? load<u8>(this.ip, 1) : (be16(this.ip) >> 4) & 255;
   }
 
   @inline get isPartial(): bool {

@@ -46,6 +46,7 @@ import {
 } from "./pieces";
 import { armTimer, cancelTimer, reassemblyTimer } from "../mem/timers";
 
+const ECN_CE: u32 = 3;
 const TOTAL_UNKNOWN: u32 = 0xffffffff;
 /** Expired datagrams of one turn of the timer. */
 const EXPIRED_MAX: u32 = 64;
@@ -69,6 +70,8 @@ export class Fragment {
   headersLen: u32;
   /** What the datagram begins with (from the first fragment). */
   next: u32;
+  /** ECN field: 0 Not-ECT, 1 and 2 ECT, 3 CE. */
+  ecn: u32;
 }
 
 /** An incomplete datagram. */
@@ -98,6 +101,8 @@ export class Reassembly {
   headersLen: u32;
   next: u32;
   firstLen: u32;
+  /** Which ECN fields came, a bit each. */
+  ecnSeen: u32;
   startedUs: f64;
 
   @inline get src(): usize {
@@ -105,6 +110,10 @@ export class Reassembly {
   }
   @inline get dst(): usize {
     return changetype<usize>(this) + 16;
+  }
+  /** A fragment met congestion on its way. */
+  @inline get isCe(): bool {
+    return (this.ecnSeen & (1 << ECN_CE)) != 0;
   }
 }
 
@@ -158,7 +167,13 @@ export function takeFragment(f: Fragment): Reassembly | null {
     spoil(record, DROP_FRAGMENT_FULL);
     return null;
   }
-  return keepFragment(record, before, f) && record.received == record.total ? record : null;
+  if (!keepFragment(record, before, f) || record.received != record.total) return null;
+  // RFC 3168 §5.3: fragments of one packet cannot differ in whether they know ECN (FRAG-16).
+  if ((record.ecnSeen & 1) != 0 && record.ecnSeen != 1) {
+    spoil(record, DROP_FRAGMENT);
+    return null;
+  }
+  return record;
 }
 
 /** Spoils the datagram that a malformed fragment belongs to, if there is one. */
@@ -334,6 +349,7 @@ function keepFragment(record: Reassembly, before: Piece | null, f: Fragment): bo
     record.hasFirst = true;
   }
   record.fragments++;
+  record.ecnSeen |= (<u32>1) << f.ecn;
   record.received += f.len;
   return true;
 }

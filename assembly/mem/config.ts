@@ -68,6 +68,7 @@ function checkDevice(): void {
   range(layout.CFG_CONNECT_MODE, layout.CONNECT_FAITHFUL, layout.CONNECT_IMMEDIATE);
   range(layout.CFG_ECHO_MODE, layout.ECHO_LOCAL, layout.ECHO_DROP);
   range(layout.CFG_TTL, 1, 255);
+  range(layout.CFG_DSCP, 0, layout.DSCP_COPY);
   range(layout.CFG_FLAGS, 0, 31);
   range(layout.CFG_RX_ENTRIES, 1, layout.RX_MAX);
 }

@@ -9,7 +9,7 @@
 import { STAT_RST_OUT } from "../layout";
 import { count } from "../mem/stats";
 import { NEVER } from "../mem/clock";
-import { beginPacket, endPacket, tsoBytes } from "../ip/egress";
+import { beginPacket, endPacket, followTos, tsoBytes } from "../ip/egress";
 import { PROTO_TCP } from "../wire/protocols";
 import { ACK, FIN, PSH, RST, SYN } from "../wire/tcp";
 import { headerAndFlags, putPorts, putTcp, TCP_CSUM_OFF, TCP_HEADER_BYTES } from "../wire/tcp";
@@ -37,6 +37,7 @@ function begin(tcb: Tcb, optionBytes: u32): usize {
   const headerLen = TCP_HEADER_BYTES + optionBytes;
   const l4 = beginPacket(tcb.family, tcb.local, tcb.remote, PROTO_TCP, headerLen);
   if (l4 == 0) return 0;
+  followTos(tcb.tos);
   putPorts(l4, tcb.localPort, tcb.remotePort);
   return l4;
 }

@@ -124,6 +124,7 @@ function takeSyn(tcb: Tcb, seg: Segment): void {
   tcb.rcvNxt = seg.seq + 1;
   tcb.sndWnd = seg.wnd;
   tcb.sndWl1 = seg.seq;
+  tcb.tos = <u8>seg.packet.tos;
   tcb.unset(F_TS | F_SACK | F_SCALE);
   const isV4 = <u32>tcb.family == 4;
   const mss = options.has(OPTION_MSS) ? options.mss : 0;

@@ -104,7 +104,8 @@ export class Tcb extends Flow {
   persists: u8;
   challenges: u8;
   rejectHow: u8;
-  unused215: u8;
+  /** Type of service of the client's SYN. */
+  tos: u8;
   /** Deadlines: retransmission or probe; delayed ACK; pending, closing or FIN-WAIT-2. */
   rtxAt: f64;
   ackAt: f64;

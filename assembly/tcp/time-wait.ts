@@ -67,6 +67,7 @@ export class TimeWait {
 
 if (offsetof<TimeWait>() != TIME_WAIT_BYTES) ERROR("TimeWait must have TIME_WAIT_BYTES");
 
+const moved: usize = memory.data(64, 8);
 let oldest: u32 = 0;
 let used: u32 = 0;
 
@@ -180,13 +181,15 @@ export function arriveTimeWait(record: TimeWait, seg: Segment): bool {
   return false;
 }
 
-/** The client did not get our last ACK: 2 MSL begin again, at the end of the ring. */
+/**
+ * The client did not get our last ACK: 2 MSL begin again (RFC 9293 §3.10.7.4), at the end of the
+ * ring. In a full ring the oldest gives way as it does for a new record; it may be this one.
+ */
 function restart(record: TimeWait): void {
-  // Full ring: its oldest would have to give way for a record that is there already.
-  if (used == timeWaitsCount()) return;
   endTimeWait(record);
+  copy(moved, record.ptr, TIME_WAIT_BYTES);
   const fresh = takeRecord();
-  copy(fresh.ptr, record.ptr, TIME_WAIT_BYTES);
+  copy(fresh.ptr, moved, TIME_WAIT_BYTES);
   fresh.flags |= ALIVE;
   begin(fresh);
 }

@@ -18,7 +18,7 @@ import {
 } from "../flow/datagram";
 import { hasPeer, notePeer } from "../flow/peers";
 import { takeRecord } from "../flow/records";
-import { addSpan, beginPacket, endPacket, ipHeaderBytes, txRoom } from "../ip/egress";
+import { addSpan, beginPacket, endPacket, followTos, ipHeaderBytes, txRoom } from "../ip/egress";
 import { Datagram, descriptorsFor, sendDatagram } from "../ip/fragment";
 import { PKT_DF, Packet } from "../ip/packet";
 import { addSum, isSumRight, pseudoSum } from "../wire/checksum";
@@ -51,6 +51,7 @@ export function udpInput(p: Packet): void {
   const len = view.totalLen - UDP_HEADER_BYTES;
   const gso = p.gso != 0 && len > p.gso ? p.gso : 0;
   noteOut(mapping, view.dstPort);
+  mapping.tos = <u8>p.tos;
   remember(mapping, p, view);
   const record = takeRecord();
   if (record == 0) return;
@@ -114,6 +115,7 @@ function sendAll(mapping: Mapping, record: usize, gso: u32, unit: u32): void {
   d.proto = PROTO_UDP;
   d.src = record + layout.DGRAM_FAR_OFF;
   d.dst = mapping.remote;
+  d.tos = mapping.tos;
   const port = <u32>load<u16>(record, layout.DGRAM_PORT_OFF);
   const data = load<u32>(record, layout.DGRAM_PTR_OFF);
   const len = load<u32>(record, layout.DGRAM_LEN_OFF);
@@ -137,6 +139,7 @@ function unitBytes(family: u32, gso: u32): u32 {
 
 function sendSuper(d: Datagram, gso: u32): void {
   const l4 = beginPacket(d.family, d.src, d.dst, PROTO_UDP, UDP_HEADER_BYTES);
+  followTos(d.tos);
   store<u64>(l4, d.header);
   addSpan(d.data, d.len);
   endPacket(gso, CSUM_OFFSET);

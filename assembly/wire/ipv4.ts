@@ -36,9 +36,6 @@ export class Ipv4View {
   @inline get headerLen(): u32 {
     return ((<u32>this.versionIhl) & 15) << 2;
   }
-  @inline get tos(): u32 {
-    return this.tosByte;
-  }
   @inline get totalLen(): u32 {
     return <u32>bswap<u16>(this.totalBe);
   }
@@ -84,6 +81,11 @@ export function putIpv4(ptr: usize, proto: u32, ttl: u32, src: usize, dst: usize
   store<u16>(ptr, 0, 10);
   store<u32>(ptr, load<u32>(src), 12);
   store<u32>(ptr, load<u32>(dst), 16);
+}
+
+/** Sets the type of service; closeIpv4 comes after it. */
+export function putTos(ptr: usize, tos: u32): void {
+  store<u8>(ptr, <u8>tos, 1);
 }
 
 /** Sets the total length and the header checksum of a header of 20 bytes. */

@@ -37,9 +37,6 @@ export class Ipv6View {
   @inline get hops(): u32 {
     return this.hopsByte;
   }
-  @inline get trafficClass(): u32 {
-    return (bswap<u32>(this.versionLabel) >> 20) & 255;
-  }
   @inline get src(): usize {
     return changetype<usize>(this) + 8;
   }
@@ -62,9 +59,9 @@ export function putIpv6(ptr: usize, next: u32, hops: u32, src: usize, dst: usize
   store<u64>(ptr, load<u64>(dst, 8), 32);
 }
 
-/** Sets payload length and flow label (20 bits). */
-export function closeIpv6(ptr: usize, payloadLen: u32, label: u32): void {
-  store<u32>(ptr, bswap<u32>(0x60000000 | (label & 0xfffff)));
+/** Sets payload length, and traffic class and flow label (28 bits). */
+export function closeIpv6(ptr: usize, payloadLen: u32, classAndLabel: u32): void {
+  store<u32>(ptr, bswap<u32>(0x60000000 | (classAndLabel & 0xfffffff)));
   putBe16(ptr + 4, payloadLen);
 }
 

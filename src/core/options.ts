@@ -41,6 +41,7 @@ function option(
 export const CORE_OPTIONS: readonly CoreOption[] = [
   option(["mtu", "tun.mtu"], "bytes", abi.CFG_MTU, [1420, 1280, 65535], "MTU of the device"),
   option("ttl", "count", abi.CFG_TTL, [64, 1, 255], "TTL and hop limit of packets sent"),
+  option("dscp", "count", abi.CFG_DSCP, [0, 0, 64], "DSCP of packets sent; 64: the client's own"),
   option(
     "connect",
     "connect",

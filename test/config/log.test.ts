@@ -245,7 +245,7 @@ test("a file that was moved away is opened anew when asked", () => {
   rmSync(folder, { recursive: true });
 });
 
-test("a storm of lines is cut, and how much was cut is said", async () => {
+test("DOS-14: a storm of lines is cut, and how much was cut is said", async () => {
   const folder = mkdtempSync(join(tmpdir(), "tsgost-log-"));
   const output = join(folder, "log");
   const log = createLogger({ level: "info", format: "json", output });

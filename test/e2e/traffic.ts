@@ -21,7 +21,7 @@ function registerStreams(test: Suite, scene: () => Scene, host: string): void {
     assert.equal(await scene().client("duplexFlows", load), { good: 8, errors: [] });
   });
 
-  test(`${over}: a client that half-closes still gets its answer`, async () => {
+  test(`TCP-90: ${over}: a client that half-closes still gets its answer`, async () => {
     const script = { send: "x".repeat(100_000), end: true };
     const { how, text } = await scene().client("converse", host, PORT.digest, script);
     assert.is(how, "end");
@@ -39,12 +39,12 @@ function registerStreams(test: Suite, scene: () => Scene, host: string): void {
     assert.equal([how, text], ["end", "done\n"]);
   });
 
-  test(`${over}: a server's reset arrives as a reset`, async () => {
+  test(`TCP-98: ${over}: a server's reset arrives as a reset`, async () => {
     const { how } = await scene().client("converse", host, PORT.reset, { send: "x" });
     assert.is(how, "ECONNRESET");
   });
 
-  test(`${over}: a closed port is refused, not accepted and closed`, async () => {
+  test(`FLOW-2 FLOW-4: ${over}: a closed port is refused, not accepted and closed`, async () => {
     const { outcome, ms } = await scene().client("tryConnect", host, PORT.closed, 10_000);
     assert.is(outcome, "ECONNREFUSED");
     assert.ok(ms < 5_000, `took ${ms} ms`);
@@ -67,12 +67,12 @@ export function registerTraffic(test: Suite, scene: () => Scene): void {
     registerDatagrams(test, scene, host);
   }
 
-  test("an unreachable host is reported as one", async () => {
+  test("ICMP-8: an unreachable host is reported as one", async () => {
     const { outcome } = await scene().client("tryConnect", PLACES.unreachable4, 80, 20_000);
     assert.is(outcome, "EHOSTUNREACH");
   });
 
-  test("a client that resets takes the server's connection with it", async () => {
+  test("TCP-100 TCP-70: a client that resets takes the server's connection with it", async () => {
     const [host] = HOSTS;
     const before = await scene().serverCounts(PORT.silent);
     const script = { send: "x", timeoutMs: 500, reset: true };

@@ -62,7 +62,7 @@ test("IP-2: takes the stated length: the rest is padding, and less is a lie", ()
   core.tearDown();
 });
 
-test("IP-3 IP-4: drops impossible header lengths and wrong header checksums", () => {
+test("IP-3 IP-4 IP-22: drops impossible header lengths and wrong header checksums", () => {
   const core = new CoreHarness();
   for (const ihl of [0, 1, 4]) expectDropped(core, "DROP_IP_HEADER", udpPacket({ payload, ihl }));
   expectDropped(core, "DROP_IP_HEADER", udpPacket({ payload, ihl: 15 }));

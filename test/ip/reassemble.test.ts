@@ -1,6 +1,7 @@
 /** Reassembly: order, keys, overlaps, bounds, times. */
 import * as assert from "uvu/assert";
-import { pattern } from "../kit/bytes.ts";
+import * as abi from "../../assembly/abi.ts";
+import { onesSum, pattern, put16 } from "../kit/bytes.ts";
 import { CoreHarness, forBuilds } from "../kit/core.ts";
 import {
   CLIENT_4,
@@ -8,6 +9,7 @@ import {
   SERVER_4,
   SERVER_6,
   expectIcmp,
+  expectTcp,
   fragment4,
   fragment6,
   fragmentHeader,
@@ -233,6 +235,55 @@ test("FRAG-8: IPv6 atomic fragments are whole, whatever waits under their key", 
   assert.is(core.send(pieces[1]!).length, 1);
   core.tearDown();
 });
+
+test("FRAG-15: a SYN in pieces of 8 bytes makes a flow with its last piece, not before", () => {
+  const core = new CoreHarness({ options: { connect: abi.CONNECT_IMMEDIATE } });
+  const syn = tcpPacket({ flags: "S", seq: 9, options: { mss: 1460 } });
+  const pieces = fragment4(syn, [8, 16]);
+  for (const piece of [pieces[1]!, pieces[0]!]) {
+    core.send(piece);
+    assert.equal([core.gauge("GAUGE_FLOWS"), core.flush().length], [0, 0]);
+  }
+  core.send(pieces[2]!);
+  assert.is(core.gauge("GAUGE_FLOWS"), 1);
+  const [synAck] = core.flush();
+  assert.equal([expectTcp(synAck!).flags, expectTcp(synAck!).ack], ["SA", 10]);
+  core.tearDown();
+});
+
+test("FRAG-16: fragments with and without ECN make no datagram, all others do", () => {
+  for (const at of FAMILIES) {
+    for (const [marks, isFine] of [
+      [[0, 0, 0], true],
+      [[1, 2, 1], true],
+      [[2, 3, 2], true],
+      [[0, 3, 0], false],
+      [[1, 1, 0], false],
+    ] as const) {
+      const core = new CoreHarness();
+      const pieces = cut(at, pattern(3000), [1000, 2000]).map((bytes, i) =>
+        marked(bytes, marks[i]!),
+      );
+      assert.is(core.send(...pieces).length, isFine ? 1 : 0, marks.join());
+      core.run(61 * SECOND);
+      core.flush();
+      core.tearDown();
+    }
+  }
+});
+
+/** The packet with this ECN field. */
+function marked(bytes: Uint8Array, ecn: number): Uint8Array {
+  const copy = Uint8Array.from(bytes);
+  if (copy[0]! >> 4 === 6) {
+    copy[1]! |= ecn << 4;
+    return copy;
+  }
+  copy[1]! |= ecn;
+  put16(copy, 10, 0);
+  put16(copy, 10, 0xffff - onesSum(copy.subarray(0, 20)));
+  return copy;
+}
 
 test("FRAG-2: IPv6 fragments behind other headers, and headers behind the fragment header", () => {
   const core = new CoreHarness();

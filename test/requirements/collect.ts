@@ -71,7 +71,7 @@ function literalText(node: ts.Expression): string {
 /** Every registered test that cites something. */
 export function citingTests(): Cited[] {
   const found: Cited[] = [];
-  for (const path of scripts("test").filter((file) => file.endsWith(".test.ts"))) {
+  for (const path of scripts("test")) {
     const source = parse(path);
     walk(source, (node) => {
       if (!ts.isCallExpression(node) || !isFunction(node.arguments.at(-1))) return;

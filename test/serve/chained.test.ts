@@ -4,7 +4,7 @@ import * as abi from "../../assembly/abi.ts";
 import type { Router, StreamHandler, UpStream } from "../../src/chain/types.ts";
 import type { FlowFacts } from "../../src/core/flow.ts";
 import type { Pump } from "../../src/core/pump.ts";
-import { ChainedFlow } from "../../src/serve/tungo/chained.ts";
+import { ChainedFlow, ChainedMapping } from "../../src/serve/tungo/chained.ts";
 import { suite } from "../kit/suite.ts";
 
 const test = suite("serve/chained");
@@ -107,6 +107,47 @@ test("the client's reset resets the stream", async () => {
   await scene.connected();
   scene.flow.closed(abi.CLOSE_RESET);
   assert.equal(scene.calls, ["accept", "stream reset", "release"]);
+});
+
+/** A core's memory with one datagram of `bytes` in its first record. */
+function memoryWith(bytes: number): object {
+  const buffer = new ArrayBuffer(abi.MEMORY_BASE + 65_536);
+  const u32 = new Uint32Array(buffer);
+  u32[(abi.DGRAMS_BASE + abi.DGRAM_PTR_OFF) >> 2] = abi.MEMORY_BASE;
+  u32[(abi.DGRAMS_BASE + abi.DGRAM_LEN_OFF) >> 2] = bytes;
+  return { u8: new Uint8Array(buffer), u16: new Uint16Array(buffer), u32, x: {} };
+}
+
+test("UDP-14: what waits for an association is bounded, other mappings go on", async () => {
+  for (const bytes of [0, 1000, 60_000]) {
+    const sent: number[] = [];
+    const carrier = {
+      attach: () => undefined,
+      send: (data: Uint8Array) => void sent.push(data.length),
+      close: () => undefined,
+    };
+    let connect: (value: typeof carrier) => void = () => undefined;
+    const slow = new Promise<typeof carrier>((resolve) => (connect = resolve));
+    const answers = [slow, Promise.resolve(carrier)];
+    const router = { datagrams: () => answers.shift() } as unknown as Router;
+    const pump = { core: memoryWith(bytes), now: () => 0, touch: () => undefined };
+    const context = { router, pump: pump as unknown as Pump, dialFailed: () => undefined };
+    const waiting = new ChainedMapping(context, FACTS);
+    const ready = new ChainedMapping(context, { ...FACTS, handle: 8 });
+    await Promise.resolve();
+    await Promise.resolve();
+    for (let i = 0; i < 10_000; i++) waiting.datagrams(0, 1);
+    assert.equal(sent, [], "nothing is connected");
+    ready.datagrams(0, 1);
+    assert.equal(sent.splice(0), [bytes]);
+    connect(carrier);
+    await Promise.resolve();
+    await Promise.resolve();
+    assert.ok(sent.length > 0);
+    assert.ok(sent.length * (bytes + 128) <= 262_144, `${sent.length} datagrams waited`);
+    waiting.datagrams(0, 1);
+    assert.is(sent.at(-1), bytes);
+  }
 });
 
 test.run();

@@ -123,6 +123,26 @@ test("DET-4 DET-9: TIME-WAIT is over after weeks of sleep, whatever 2^32 ms make
   }
 });
 
+test("TCP-95 MUST-13: a repeated FIN begins TIME-WAIT anew, also when the ring is full", () => {
+  for (const timeWaits of [1, 3]) {
+    const c = inTimeWait({ options: { timeWait: 5000, timeWaits } });
+    for (let sport = 1; sport < timeWaits; sport++) {
+      const other = new Client(c.core, { sport }).connect();
+      shut(other);
+      other.send({ flags: "FA", ack: other.theirs(1) });
+      assert.is(other.closed(), abi.CLOSE_DONE);
+    }
+    c.run(3 * SECOND);
+    assert.is(c.send({ flags: "FA", ack: c.theirs(1) }).length, 1);
+    c.run(4 * SECOND);
+    assert.is(c.core.gauge("GAUGE_TIME_WAITS"), 1);
+    assert.is(c.send({ flags: "FA", ack: c.theirs(1) }).length, 1);
+    c.run(5 * SECOND);
+    assert.is(c.core.gauge("GAUGE_TIME_WAITS"), 0);
+    c.core.tearDown();
+  }
+});
+
 test("TCP-96: a newer SYN opens a tuple in TIME-WAIT at once, above the old numbers; an older one not", () => {
   const c = inTimeWait();
   const old = { flags: "S", ack: 0, options: SYN_OPTIONS };

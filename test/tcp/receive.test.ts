@@ -157,7 +157,7 @@ test("TCP-41 MUST-58 MUST-59: a batch makes one ACK, and none if data carries it
   c.core.tearDown();
 });
 
-test("TCP-42 TCP-43 TCP-44 TCP-45 MUST-39: the window shuts when nothing is consumed, and opens with consumption, never leftwards", () => {
+test("TCP-42 TCP-43 TCP-44 TCP-45 FLOW-7 MUST-39: the window shuts when nothing is consumed, and opens with consumption, never leftwards", () => {
   const c = connected({ options: { recvBuffer: 60_000, recvBufferMax: 60_000 } });
   let edge = 0;
   let sent = 0;

@@ -239,7 +239,7 @@ test("TCP-59 RFC 3522: an ACK for the original takes a fast recovery back, too",
   c.core.tearDown();
 });
 
-test("TCP-54 RFC 6298 §5: the timeout doubles, and an ACK of new data ends the doubling", () => {
+test("TCP-54 MUST-18 RFC 6298 §5: the timeout doubles, and an ACK of new data ends the doubling", () => {
   const c = slowLink({ options: { mss: 1460, wscale: 7 } });
   write(c, 4 * MSS);
   const times: number[] = [];

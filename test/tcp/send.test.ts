@@ -47,7 +47,7 @@ test("TCP-50 MUST-34 MUST-38: no more than the offered window is in flight, a sh
   c.core.tearDown();
 });
 
-test("TUN-8 TUN-10 TUN-11 TUN-13 TUN-17 TCP-65: super-packets have segments that fit, 64 KiB at most, PSH at the end", () => {
+test("TUN-8 TUN-10 TUN-11 TUN-13 TUN-17 TCP-65 MUST-61: super-packets have segments that fit, 64 KiB at most, PSH at the end", () => {
   const c = connected(OFFLOADED, { options: { ...SYN_OPTIONS, ts: [7, 0] } });
   const opts = { options: { ts: [8, 0] as const }, window: 65_535 };
   let acked = 0;

@@ -12,6 +12,7 @@ import {
   VNET_NEEDS_CSUM,
   expectIcmp,
   expectUdp,
+  icmpPacket,
   joinFragments,
   parsePacket,
   udpPacket,
@@ -73,6 +74,18 @@ test("IP-7: fragments of different datagrams carry different identifications", (
     ids.add(out[0]!.id);
   }
   assert.is(ids.size, 200);
+  core.tearDown();
+});
+
+test("IP-20: datagrams, their fragments and echo replies follow the DSCP of the client if told to", () => {
+  const core = new CoreHarness({ options: { dscp: abi.DSCP_COPY } });
+  for (const { src, dst } of FAMILIES) {
+    const [record] = core.send(udpPacket({ src, dst, dport: 9, tos: 0xb9 }));
+    core.stage({ ...record }, { ...record, payload: pattern(5000) });
+    core.send(icmpPacket({ src, dst, tos: 0xb9 }));
+    const out = core.flush().map((bytes) => parsePacket(bytes, core.framing).tos);
+    assert.equal(out, new Array<number>(6).fill(0xb8));
+  }
   core.tearDown();
 });
 
