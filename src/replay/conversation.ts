@@ -35,7 +35,9 @@ export interface Held {
 
 /** A TCP connection's numbers; those that are not known yet are undefined. */
 export class TcpFacts {
-  /** The client's SYN. */
+  /** A SYN of the client was seen, whatever its checksum. */
+  hasSyn = false;
+  /** The number of the client's SYN. */
   irs: number | undefined;
   clientScale = -1;
   synPayload: Uint8Array | undefined;

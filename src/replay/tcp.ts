@@ -79,6 +79,7 @@ export class TcpReplay {
       if (this.#isRecorded && !isWrong) this.#server(conversation, segment);
       return "server";
     }
+    conversation.tcp.hasSyn ||= (segment.flags & (SYN | ACK)) === SYN;
     if (isWrong) this.#context.feed(ip.data);
     else this.#client(conversation, segment);
     return "client";
@@ -367,7 +368,7 @@ export class TcpReplay {
       if (conversation.proto !== "tcp" || conversation.verdict !== "") continue;
       const { tcp } = conversation;
       if (conversation.handle === 0) {
-        conversation.verdict = tcp.irs === undefined ? "no start" : "dropped";
+        conversation.verdict = tcp.hasSyn ? "dropped" : "no start";
         continue;
       }
       this.#note(conversation, conversation.ptr);
