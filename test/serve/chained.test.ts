@@ -131,7 +131,8 @@ test("UDP-14: what waits for an association is bounded, other mappings go on", a
     const answers = [slow, Promise.resolve(carrier)];
     const router = { datagrams: () => answers.shift() } as unknown as Router;
     const pump = { core: memoryWith(bytes), now: () => 0, touch: () => undefined };
-    const context = { router, pump: pump as unknown as Pump, dialFailed: () => undefined };
+    const ends = { router, pump: pump as unknown as Pump, dialFailed: () => undefined };
+    const context = { ...ends, queueBytes: 262_144 };
     const waiting = new ChainedMapping(context, FACTS);
     const ready = new ChainedMapping(context, { ...FACTS, handle: 8 });
     await Promise.resolve();

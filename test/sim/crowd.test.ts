@@ -48,6 +48,7 @@ function plan(random: Random, index: number): ClientPlan {
     clientResetUs: Infinity,
     hostAbortUs: Infinity,
     hostLetsGo: false,
+    vanishUs: Infinity,
   };
 }
 
@@ -57,8 +58,15 @@ test("FLOW-13 FLOW-1 TCP-31 TCP-92: a thousand flows at once, both ways, over a 
   const options = { mtu: 1500, flows: 1024, halfOpen: 1024, dials: 1024, timeWaits: 1024 };
   const scenario: Scenario = {
     seed: 13,
+    isStrict: true,
     isTiny: false,
     hasStalls: false,
+    attack: { kinds: ["stray"], count: 0, everyUs: 1 },
+    datagrams: { clients: 1, count: 0, everyUs: 1 },
+    mtuChanges: [],
+    jumps: [],
+    rudeness: 0,
+    isWrapping: false,
     core: { seed: 13, options: { ...options, bufferCap: 128 * 1024 ** 2, timeWait: 1000 } },
     up: link,
     down: link,
