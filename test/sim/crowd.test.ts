@@ -55,7 +55,8 @@ function plan(random: Random, index: number): ClientPlan {
 test("FLOW-13 FLOW-1 TCP-31 TCP-92: a thousand flows at once, both ways, over a lossy link", () => {
   const random = new Random(13);
   const link = { delayUs: 5000, jitterUs: 200, loss: 0.005 };
-  const options = { mtu: 1500, flows: 1024, halfOpen: 1024, dials: 1024, timeWaits: 1024 };
+  const pools = { flows: 1024, halfOpen: 1024, dials: 1024, timeWaits: 1024 };
+  const options = { mtu: 1500, ...pools, recvBuffer: 131_072, recvBufferMax: 131_072 };
   const scenario: Scenario = {
     seed: 13,
     isStrict: true,
