@@ -189,4 +189,15 @@ test("ICMP-5: an error quotes as much as fits into 1280 bytes", () => {
   core.tearDown();
 });
 
+test("TUN-4: checksums are verified whatever the traffic class is", () => {
+  for (let tos = 0; tos < 4; tos++) {
+    const core = new CoreHarness();
+    const udp = { ...ENDS, tos, sport: 5, dport: 7, payload };
+    assert.equal(core.send(udpPacket({ ...udp, checksum: "bad" })), []);
+    assert.is(core.stat("DROP_L4_CHECKSUM"), 1);
+    assert.is(core.send(udpPacket(udp)).length, 1);
+    core.tearDown();
+  }
+});
+
 test.run();

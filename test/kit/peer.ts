@@ -288,6 +288,8 @@ export class TcpPeer {
       this.#packet({ flags: "R", seq: seen.ack, ack: 0, window: 0 });
       return;
     }
+    // Said to somebody else, while the answer is late or lost (RFC 9293 §3.10.7.3).
+    if (!seen.flags.includes("S")) return;
     this.#must(seen.flags === "SA", `${seen.flags} in answer to a SYN`);
     const { mtu = 1500, mss, wscale, sack, timestamps } = this.setup;
     const fixed = seen.family === 4 ? 40 : 60;

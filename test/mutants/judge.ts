@@ -22,11 +22,13 @@ export interface Trial {
   readonly silenceMs: number;
   /** Tests that fail without a mutant too. */
   readonly ignored: ReadonlySet<string>;
+  /** How many tests there are: fewer, and the process ended before its end. */
+  readonly expected: number;
 }
 
 const STARTUP_MS = 60_000;
 
-export function judge({ wasm, files, silenceMs, ignored }: Trial): Promise<Verdict> {
+export function judge({ wasm, files, silenceMs, ignored, expected }: Trial): Promise<Verdict> {
   const worker = join(ROOT, "test/mutants/worker.ts");
   const node = ["--no-warnings", "--max-old-space-size=1024", "--import", "tsx"];
   return new Promise((done) => {
@@ -59,8 +61,8 @@ export function judge({ wasm, files, silenceMs, ignored }: Trial): Promise<Verdi
     });
     child.on("close", (code, signal) => {
       clearTimeout(timer);
-      const isCrash = killer === "" && (signal !== null || (code !== 0 && ignored.size === 0));
-      if (isCrash) [killer, message] = ["crash", `exit ${code ?? signal ?? ""}`];
+      if (killer === "" && tests < expected)
+        [killer, message] = ["crash", `exit ${code ?? signal ?? ""}`];
       done({
         killer,
         message: message.slice(0, 300),

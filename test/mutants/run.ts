@@ -1,12 +1,13 @@
 /**
  * Changes the core one thing at a time and asks whether a test notices:
- * `npm run mutants -- [--count N] [--seed S] [--files GLOB] [--resume] [--list]`.
+ * `npm run mutants -- [--count N] [--seed S] [--files GLOB] [--resume] [--list] [--only TEXT]`.
  *
  * The module is the debug build with the doors of probe.ts. A mutant is drawn by the seed from
  * assembly/{wire,ip,flow,tcp}, one a place of the source, written to build/mutants/, and the kit
  * loads it from there (TSGOST_CORE_WASM). Tests of the file's area come first, then the other quick
  * ones, then seeds of the simulation; the first failure ends it. Every verdict is a line of
- * build/mutants.jsonl; --resume goes on from there. Survivors are listed at the end.
+ * build/mutants.jsonl; --resume goes on from there. Survivors are listed at the end. --only tries
+ * the mutants whose names have a text in them, as a survivor's after a new test.
  */
 import { createHash } from "node:crypto";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -37,6 +38,7 @@ const { values } = parseArgs({
     files: { type: "string", default: "assembly/{wire,ip,flow,tcp}/*.ts" },
     resume: { type: "boolean", default: false },
     list: { type: "boolean", default: false },
+    only: { type: "string" },
   },
 });
 
@@ -80,14 +82,16 @@ function percent(part: number, whole: number): string {
 }
 
 /** Tests that fail with the module unchanged, and how long silence has to last to be a hang. */
-async function measure(lines: readonly string[]): Promise<{ ignored: Set<string>; ms: number }> {
+async function measure(
+  lines: readonly string[],
+): Promise<{ ignored: Set<string>; ms: number; tests: number }> {
   const wasm = join(FOLDER, "same.wasm");
   writeFileSync(wasm, assemble(lines.join("\n")));
   const ignored = new Set<string>();
   const files = testsFor("assembly/tcp/tcp.ts");
   for (;;) {
-    const verdict = await judge({ wasm, files, silenceMs: 120_000, ignored });
-    if (verdict.killer === "") return { ignored, ms: verdict.ms };
+    const verdict = await judge({ wasm, files, silenceMs: 120_000, ignored, expected: 1 });
+    if (verdict.killer === "") return { ignored, ms: verdict.ms, tests: verdict.tests };
     if (["hang", "crash"].includes(verdict.killer)) throw new Error(`unchanged: ${verdict.killer}`);
     console.log(`fails unchanged, so does not count: ${verdict.killer} ${verdict.message}`);
     ignored.add(verdict.killer);
@@ -99,21 +103,25 @@ async function main(): Promise<void> {
   const core = digest(lines.join("\n"));
   const wanted = (file: string): boolean => matchesGlob(file, values.files);
   const all = mutantsOf(lines, wanted);
-  const drawn = draw(all, Number(values.count), Number(values.seed));
+  const { only, count, seed } = values;
+  const drawn =
+    only === undefined
+      ? draw(all, Number(count), Number(seed))
+      : all.filter((mutant) => nameOf(mutant).includes(only));
   console.log(`${drawn.length} of ${all.length} mutants of ${values.files}, core ${core}`);
   if (values.list) {
     for (const mutant of drawn) console.log(nameOf(mutant));
     return;
   }
   const known = values.resume ? readLedger(core) : new Map<string, Entry>();
-  const { ignored, ms } = await measure(lines);
-  console.log(`unchanged: ${ms} ms`);
-  const silenceMs = Math.max(SILENCE_MIN_MS, ms);
+  const { ignored, ms, tests } = await measure(lines);
+  console.log(`unchanged: ${tests} tests, ${ms} ms`);
+  const setting = { core, silenceMs: Math.max(SILENCE_MIN_MS, ms), ignored, lines, tests };
   const survivors: Entry[] = [];
   for (const [index, mutant] of drawn.entries()) {
     const name = nameOf(mutant);
     const id = digest(`${name} ${mutant.at}`);
-    const entry = known.get(id) ?? (await tryOne(mutant, { id, core, silenceMs, ignored, lines }));
+    const entry = known.get(id) ?? (await tryOne(mutant, id, setting));
     if (entry.killer === "") survivors.push(entry);
     const what = entry.killer === "" ? "SURVIVED" : `killed by ${entry.killer}`;
     console.log(`${index + 1}/${drawn.length} ${name}: ${what}, ${entry.ms} ms`);
@@ -124,18 +132,21 @@ async function main(): Promise<void> {
 }
 
 interface Setting {
-  readonly id: string;
   readonly core: string;
   readonly silenceMs: number;
   readonly ignored: ReadonlySet<string>;
   readonly lines: readonly string[];
+  readonly tests: number;
 }
 
-async function tryOne(mutant: Mutant, setting: Setting): Promise<Entry> {
-  const { id, core, silenceMs, ignored, lines } = setting;
+async function tryOne(mutant: Mutant, id: string, setting: Setting): Promise<Entry> {
+  const { core, silenceMs, ignored, lines, tests } = setting;
   const wasm = join(FOLDER, `mutant-${process.pid}.wasm`);
   writeFileSync(wasm, assembleMutant(lines, mutant));
-  const verdict = await judge({ wasm, files: testsFor(mutant.file), silenceMs, ignored });
+  const files = testsFor(mutant.file);
+  const verdict = await judge({ wasm, files, silenceMs, ignored, expected: tests });
+  // A module that ends the process before the first test is as likely as a test that cannot load.
+  if (verdict.tests === 0 && verdict.killer === "crash") throw new Error("no test could be run");
   const entry: Entry = { ...verdict, id, core, mutant: nameOf(mutant), file: mutant.file };
   appendFileSync(LEDGER, `${JSON.stringify(entry)}\n`);
   return entry;

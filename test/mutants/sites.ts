@@ -91,12 +91,12 @@ function namedConstants(lines: readonly string[]): Map<string, Constant> {
   return found;
 }
 
-/** A constant one more and one less. */
+/** A constant one more and one less; 0 and 1 are each other, as they may be no and yes. */
 function neighbours({ type, value }: Constant): string[] {
   if (type === "f64") return [String(Number(value) + 1), String(Number(value) - 1)];
   const bits = type === "i32" ? 32 : 64;
   const number = BigInt(value);
-  const near = number === 0n ? [1n] : [number + 1n, number - 1n];
+  const near = number === 0n ? [1n] : number === 1n ? [0n] : [number + 1n, number - 1n];
   return near.map((n) => String(BigInt.asIntN(bits, n)));
 }
 

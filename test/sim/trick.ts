@@ -114,11 +114,11 @@ export class Trick {
   #anticipate(fields: TcpFields, ack: number): TcpFields {
     if (this.#sent === undefined || !this.#random.chance(0.2)) return fields;
     const beyond = this.#random.chance(0.3) ? this.#random.between(1, 100_000) : 0;
-    const early = seqAdd(this.#sent, beyond);
-    const ahead = seqDiff(early, ack);
-    if (ahead <= 0) return fields;
+    const { window = 0 } = fields;
+    const unit = 2 ** this.#scale;
     // The right edge stays where its TCP put it, which would refuse what lies beyond.
-    const window = Math.max(0, (fields.window ?? 0) - Math.ceil(ahead / 2 ** this.#scale));
-    return { ...fields, ack: early, window };
+    const ahead = Math.min(seqDiff(this.#sent, ack) + beyond, window * unit);
+    if (ahead <= 0) return fields;
+    return { ...fields, ack: seqAdd(ack, ahead), window: window - Math.ceil(ahead / unit) };
   }
 }

@@ -45,8 +45,9 @@ export class WindowWatch {
     this.#isEnding ||= seen.flags.includes("R");
     if (seen.flags.includes("R")) return;
     if (seen.flags.includes("S")) {
-      this.#wscale = seen.wscale;
-      this.#synWindow = seen.window;
+      // The client's own comes first, and is the same whenever it is repeated.
+      if (!this.#isOn) this.#wscale = seen.wscale;
+      if (!this.#isOn) this.#synWindow = seen.window;
       return;
     }
     if (!this.#isOn || !seen.flags.includes("A")) return;

@@ -328,4 +328,21 @@ test("the fast path changes nothing but its counter", () => {
   assert.ok(memories[0]!.equals(memories[1]!));
 });
 
+test("TCP-35 RFC 9293 §3.10.7.4: a FIN is a byte: at the right edge of the window it is outside", () => {
+  // Without a shift, so that the window told is the window meant.
+  const options = { mss: 1460, sackOk: true };
+  const core = { options: { recvBuffer: 32_768 }, flags: abi.FLAG_NO_AUTOTUNE };
+  const c = connected(core, { options });
+  const edge = 32_768;
+  const [answer] = c.send({ seq: c.at(edge), flags: "FA" });
+  assert.equal([answer!.ack, answer!.window], [c.at(0), edge]);
+  for (let at = 0; at < edge; at += 1024) c.send(piece(c, at, at + 1024));
+  c.run(SECOND);
+  assert.is(c.bits() & abi.EV_FIN, 0);
+  assert.is(c.send({ seq: c.at(edge), flags: "FA" }).at(-1)!.ack, c.at(edge + 1));
+  assert.is(c.bits() & abi.EV_FIN, abi.EV_FIN);
+  assert.equal(c.core.read(c.handle), DATA.slice(0, edge));
+  c.core.tearDown();
+});
+
 test.run();

@@ -89,6 +89,21 @@ test("the filter forgets the address not written to for longest beyond 64", () =
   core.tearDown();
 });
 
+test("UDP-7: the filter knows who was written to, however often and in whatever order", () => {
+  const core = new CoreHarness({ flags: abi.FLAG_UDP_ADDRESS_FILTER });
+  const far = (i: number): string => `198.51.100.${i}`;
+  let handle = 0;
+  for (const i of [1, 1, 2, 3, 1, 1, 3, 3, 2]) {
+    handle = core.send(udpPacket({ dst: far(i) }))[0]!.handle;
+  }
+  const reply = { kind: abi.DGRAM_UDP, handle, port: 53, payload: pattern(4) };
+  for (const i of [4, 3, 2, 1, 5]) core.stage({ ...reply, far: far(i) });
+  const seen = core.flush().map((bytes) => expectUdp(bytes).src);
+  assert.equal(seen, [far(3), far(2), far(1)]);
+  assert.is(core.stat("DROP_UDP_FILTER"), 2);
+  core.tearDown();
+});
+
 test("UDP-9: ends idle mappings at their time: both ways, one way, DNS answered and not", () => {
   const cases = [
     { dport: 9, answered: true, seconds: 300 },
