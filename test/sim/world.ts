@@ -8,7 +8,7 @@
 import { createHash } from "node:crypto";
 import { get16 } from "../kit/bytes.ts";
 import { CoreHarness, type Build, type CoreSetup } from "../kit/core.ts";
-import { expectTcp, parsePacket, type TcpSeen } from "../kit/expect.ts";
+import { expectIcmp, expectTcp, parsePacket, type TcpSeen } from "../kit/expect.ts";
 import { Link, type Delivery } from "../kit/link.ts";
 import { Random } from "../kit/random.ts";
 import { Attacker } from "./attacker.ts";
@@ -270,12 +270,13 @@ export class World {
     if (client === undefined) return;
     this.#touched.add(client);
     if (isTcp) client.receive(bytes, this.core.nowUs);
-    else if (this.#isError(seen.l4)) client.peer.refuse();
+    else if (this.#isRefusal(bytes)) client.peer.refuse();
   }
 
-  /** ICMP errors have types below 128 in ICMPv6, and are 3, 11 and 12 in ICMP. */
-  #isError(l4: Uint8Array): boolean {
-    return [1, 2, 3, 4, 11, 12].includes(l4[0] ?? 0);
+  /** Unreachable; other reports may be about a SYN that was damaged on its way. */
+  #isRefusal(bytes: Uint8Array): boolean {
+    const { family, type } = expectIcmp(bytes, this.core.framing);
+    return type === (family === 4 ? 3 : 1);
   }
 
   #log(way: string, packet: Uint8Array): void {
