@@ -41,10 +41,11 @@ export class Shared {
   }
 
   /** Keeps sockets of ours out of the devices of this process. */
-  readonly loopTo: LoopCheck = (address, mark) => {
-    const ip = parseIp(address);
-    if (ip === undefined || this.#guard === undefined) return undefined;
-    return this.#guard.deviceTo(ip.bytes.subarray(0, ip.family === 4 ? 4 : 16), mark);
+  readonly loopTo: LoopCheck = (address, mark, local) => {
+    const to = bytesOf(address);
+    if (to === undefined || this.#guard === undefined) return undefined;
+    const from = bytesOf(local ?? "");
+    return this.#guard.deviceTo(to, mark, from?.length === to.length ? from : undefined);
   };
 }
 
@@ -158,4 +159,10 @@ function warnLoop({ service, registry }: StartInput, log: Logger): void {
       "of it: give interface=DEVICE to the first -F (to -L without a chain), or exclude the server",
     { service: service.name },
   );
+}
+
+/** Four or sixteen bytes of an address's text. */
+function bytesOf(text: string): Uint8Array | undefined {
+  const ip = parseIp(text);
+  return ip?.bytes.subarray(0, ip.family === 4 ? 4 : 16);
 }

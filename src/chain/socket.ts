@@ -18,8 +18,15 @@ import { joinHostPort } from "../config/net.ts";
 import { loadNative } from "../sys/addon.ts";
 import type { Names } from "../types.ts";
 
-/** Answers the name of our own device that a packet to `address` with this mark would enter. */
-export type LoopCheck = (address: string, mark: number | undefined) => string | undefined;
+/**
+ * Answers the name of our own device that a packet to `address` would enter, with this mark and
+ * from the address that its socket is bound to.
+ */
+export type LoopCheck = (
+  address: string,
+  mark: number | undefined,
+  local?: string,
+) => string | undefined;
 
 /** The way out of this machine. */
 export interface LocalEnd {
@@ -185,8 +192,11 @@ export function withSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise
 }
 
 /** Fails closed where our own socket would come back through our own device. */
-export function refuseLoop({ address, device, mark }: Way, { loopTo, party }: DialOptions): void {
-  const own = device === undefined ? loopTo?.(address, mark) : undefined;
+export function refuseLoop(
+  { address, device, mark, local }: Way,
+  { loopTo, party }: DialOptions,
+): void {
+  const own = device === undefined ? loopTo?.(address, mark, local) : undefined;
   if (own === undefined) return;
   const message =
     `the route to ${address} leads into the own device ${own}; ` +

@@ -8,7 +8,7 @@ import { codeOf, configError, messageOf } from "../errors.ts";
 import { isDocMap, ownKey } from "./document.ts";
 import type { DocMap, DocValue, Reading } from "./document.ts";
 import { interfacesOf, soMarkOf } from "./interfaces.ts";
-import { findMeta, metaBool, metaString } from "./metadata.ts";
+import { findMeta, metaBool } from "./metadata.ts";
 import type {
   Auth,
   AutherConfig,
@@ -202,7 +202,7 @@ function checkService(service: ServiceConfig, reading: Reading): void {
   checkTlsFiles(listener.tls, place);
   checkInterface(service.metadata, place);
   if (handler.type !== "tungo") return;
-  checkOneDevice(service.metadata, place);
+  checkNoAuto(service.metadata, place);
   if ((service.admissions?.length ?? 0) > 0) {
     throw configError(place, "admission is not supported by tungo, where nobody connects");
   }
@@ -268,12 +268,10 @@ function checkInterface(metadata: Metadata, place: Place): void {
   interfacesOf(metadata, place);
 }
 
-/** What leaves a tungo service directly is bound to one device by its name. */
-function checkOneDevice(metadata: Metadata, place: Place): void {
-  const [first, ...others] = interfacesOf(metadata, place);
-  if (first === undefined || (first.name !== undefined && others.length === 0)) return;
-  const why = `${JSON.stringify(metaString(metadata, "interface"))} is not one network device`;
-  throw configError(place, `interface: ${why} (tungo takes lists and addresses at -F only)`);
+/** `auto` is the address that a client connected to: in a device that is anybody's. */
+function checkNoAuto(metadata: Metadata, place: Place): void {
+  if (interfacesOf(metadata, place).every(({ auto }) => auto === undefined)) return;
+  throw configError(place, "interface: auto means nothing to tungo, where nobody connects");
 }
 
 function checkChain(chain: ChainConfig): void {

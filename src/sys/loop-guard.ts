@@ -25,12 +25,16 @@ export class LoopGuard {
     this.#devices.delete(index);
   }
 
-  /** The device of ours that a packet to `address` (4 or 16 bytes) would enter, or undefined. */
-  deviceTo(address: Uint8Array, mark?: number): string | undefined {
+  /**
+   * The device of ours that a packet to `address` (4 or 16 bytes) would enter, or undefined; `from`
+   * is the address that its socket is bound to.
+   */
+  deviceTo(address: Uint8Array, mark?: number, from?: Uint8Array): string | undefined {
     if (this.#devices.size === 0) return undefined;
     try {
       const answer = this.#netlink.routeTo({
-        dst: { family: address.length === 4 ? 4 : 6, bytes: address },
+        dst: addressOf(address),
+        ...(from === undefined ? {} : { src: addressOf(from) }),
         ...(mark === undefined ? {} : { mark }),
       });
       return this.#devices.get(answer.device);
@@ -40,4 +44,8 @@ export class LoopGuard {
       throw error;
     }
   }
+}
+
+function addressOf(bytes: Uint8Array): { family: 4 | 6; bytes: Uint8Array } {
+  return { family: bytes.length === 4 ? 4 : 6, bytes };
 }

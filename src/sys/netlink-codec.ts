@@ -6,6 +6,7 @@
  *   attribute | len u16 | type u16 | value, padded to 4 |
  *
  * Numbers are in host order; addresses in network order. Every length is checked before it is used.
+ * Longer than 400 lines: requests and answers share their layouts.
  */
 import { endianness } from "node:os";
 
@@ -39,6 +40,7 @@ const IFLA_NEW_NETNSID = 45;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const RTA_DST = 1;
+const RTA_SRC = 2;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
@@ -83,6 +85,8 @@ export interface Route {
 
 export interface RouteQuery {
   readonly dst: Address;
+  /** As a socket bound to this address would ask; of the same family. */
+  readonly src?: Address;
   readonly mark?: number;
   /** As a socket bound to this device would ask. */
   readonly device?: number;
@@ -274,9 +278,11 @@ export function changeRoute(seq: number, action: "replace" | "delete", route: Ro
 export function getRoute(seq: number, query: RouteQuery): Uint8Array {
   const bytes = addressBytes(query.dst);
   const attributes: Attribute[] = [[RTA_DST, bytes]];
+  if (query.src !== undefined) attributes.push([RTA_SRC, addressBytes(query.src)]);
   if (query.mark !== undefined) attributes.push([RTA_MARK, u32(query.mark)]);
   if (query.device !== undefined) attributes.push([RTA_OIF, u32(query.device)]);
   const fixed = routePart(query.dst.family, bytes.length * 8);
+  if (query.src !== undefined) fixed[2] = bytes.length * 8;
   return build({ type: RTM_GETROUTE, flags: FLAG_ACK, seq }, fixed, attributes);
 }
 

@@ -160,14 +160,15 @@ test("a user without a password, and a certificate without encryption, are refus
   );
 });
 
-test("a device is one device for tungo, a list or an address elsewhere", () => {
+test("interface is a list of devices and addresses everywhere", () => {
   const url = (name: string): string => `relay://h.example:1?interface=${name}`;
-  for (const name of ["eth0,eth1!", "10.0.0.1"]) {
-    const own = refused("-L", `tungo://:0?interface=${name}`);
-    assert.match(own, /is not one network device/, name);
+  for (const name of ["eth0,eth1!", "10.0.0.1", "nope!,10.0.0.2,eth0"]) {
+    start(["-L", `tungo://:0?interface=${name}`]);
     start(["-L", "tungo://:0", "-F", url(name)]);
     start(["-L", `relay://127.0.0.1:0?interface=${name}`]);
   }
+  assert.match(refused("-L", "tungo://:0?interface=eth0,auto"), /auto means nothing to tungo/);
+  start(["-L", "relay://127.0.0.1:0?interface=eth0,auto"]);
   const long = refusedNode(url("a-name-that-is-too-long"));
   assert.match(long, /neither a network device nor an IP address/);
 });

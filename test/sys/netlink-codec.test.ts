@@ -109,6 +109,11 @@ test("find a route: whole address, mark and device", () => {
       "0800100064000000" +
       "0800040002000000",
   );
+  const src = { family: 4, bytes: ip4("192.0.2.9") } as const;
+  assert.is(
+    hex(codec.getRoute(9, { dst, src })).slice(32),
+    "022020000000000000000000" + "08000100c0000201" + "08000200c0000209",
+  );
 });
 
 test("an address that is too short or a prefix that is too long is refused", () => {

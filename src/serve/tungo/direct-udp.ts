@@ -10,8 +10,9 @@ import { addressText } from "../../core/core.ts";
 import type { FlowFacts, MappingCarrier } from "../../core/flow.ts";
 import type { Pump } from "../../core/pump.ts";
 import { FAILED, READABLE, type Watch } from "../../sys/native.ts";
-import { mayEnter, type DirectContext } from "./direct.ts";
+import { mayEnter, openBy, type DirectContext } from "./direct.ts";
 import { datagramError, EAGAIN, EPERM } from "./errno.ts";
+import type { Out } from "./outs.ts";
 
 /** recvmmsg calls of one readiness. */
 const RECV_ROUNDS = 4;
@@ -22,8 +23,11 @@ const RECV_BUFFER_BYTES = 1_048_576;
 
 export class DirectMapping implements MappingCarrier {
   readonly #context: DirectContext;
+  readonly #flow: FlowFacts;
   readonly #handle: number;
   readonly #family: 4 | 6;
+  #out: Out | undefined;
+  #isTried = false;
   #fd = -1;
   #watch: Watch | undefined;
   /** The last destination that the guard was asked about, and its answer. */
@@ -34,24 +38,13 @@ export class DirectMapping implements MappingCarrier {
     this.#context = context;
     this.#handle = flow.handle;
     this.#family = flow.family;
-    const { native, device, mark, poller } = context;
-    try {
-      this.#fd = native.socket(flow.family, "dgram", {
-        ...(device === undefined ? {} : { device }),
-        ...(mark === undefined ? {} : { mark }),
-        sendBuffer: context.queueBytes,
-        recvBuffer: RECV_BUFFER_BYTES,
-      });
-      this.#watch = poller.watch(this.#fd, READABLE, this.#ready);
-    } catch (error) {
-      context.dialFailed(flow, (error as { errno?: number }).errno ?? 0);
-    }
+    this.#flow = flow;
   }
 
   datagrams(first: number, count: number): void {
-    if (this.#fd < 0) return;
-    const { native, region } = this.#context;
     let at = abi.DGRAMS_BASE + first * abi.DGRAM_BYTES;
+    if (this.#fd < 0 && !this.#open(at)) return;
+    const { native, region } = this.#context;
     let left = count;
     while (left > 0) {
       const run = this.#passable(at, left);
@@ -64,21 +57,43 @@ export class DirectMapping implements MappingCarrier {
     }
   }
 
+  /** Opens the socket with the first datagram's destination; false: there is none to be had. */
+  #open(at: number): boolean {
+    if (this.#isTried) return false;
+    this.#isTried = true;
+    const context = this.#context;
+    const { native, poller, queueBytes } = context;
+    const buffers = { sendBuffer: queueBytes, recvBuffer: RECV_BUFFER_BYTES };
+    const opened = openBy(context, this.#farOf(at), (out) =>
+      native.socket(this.#family, "dgram", { ...out.options, ...buffers }),
+    );
+    if (typeof opened === "number") {
+      context.dialFailed(this.#flow, opened);
+      return false;
+    }
+    this.#out = opened.out;
+    this.#fd = opened.fd;
+    this.#watch = poller.watch(this.#fd, READABLE, this.#ready);
+    return true;
+  }
+
+  #farOf(record: number): Uint8Array {
+    const far = record + abi.DGRAM_FAR_OFF;
+    return this.#context.pump.core.u8.subarray(far, far + (this.#family === 4 ? 4 : 16));
+  }
+
   /** How many records from `at` on may be sent at once; 0 if the first would come back to us. */
   #passable(at: number, left: number): number {
-    if (this.#context.device !== undefined) return left;
-    const { u8 } = this.#context.pump.core;
-    const farBytes = this.#family === 4 ? 4 : 16;
-    const farOf = (record: number): Uint8Array =>
-      u8.subarray(record + abi.DGRAM_FAR_OFF, record + abi.DGRAM_FAR_OFF + farBytes);
-    const far = farOf(at);
+    const out = this.#out;
+    if (out === undefined || out.isBound) return left;
+    const far = this.#farOf(at);
     if (!sameBytes(far, this.#checked)) {
       this.#checked = far.slice();
-      this.#looped = mayEnter(this.#context, this.#checked, addressText(far, this.#family));
+      this.#looped = mayEnter(this.#context, out, this.#checked, addressText(far, this.#family));
     }
     if (this.#looped) return 0;
     let run = 1;
-    while (run < left && sameBytes(farOf(at + run * abi.DGRAM_BYTES), far)) run++;
+    while (run < left && sameBytes(this.#farOf(at + run * abi.DGRAM_BYTES), far)) run++;
     return run;
   }
 
@@ -89,6 +104,7 @@ export class DirectMapping implements MappingCarrier {
 
   /** Lets go of the socket; the mapping itself is somebody else's to release. */
   drop(): void {
+    this.#isTried = true;
     this.#watch?.close();
     this.#watch = undefined;
     if (this.#fd >= 0) this.#context.native.close(this.#fd);

@@ -12,7 +12,9 @@ import type { Core } from "../../core/core.ts";
 import type { FlowCarrier, FlowFacts } from "../../core/flow.ts";
 import type { Pump } from "../../core/pump.ts";
 import type { DialDeadlines, Dialling } from "./deadline.ts";
-import { EAGAIN, EINPROGRESS, EPERM, ETIMEDOUT, rejectForErrno } from "./errno.ts";
+import { EADDRNOTAVAIL, EAGAIN, EINPROGRESS, EIO, EPERM, ETIMEDOUT } from "./errno.ts";
+import { rejectForErrno } from "./errno.ts";
+import type { Out } from "./outs.ts";
 import { FAILED, READABLE, WRITABLE, type Native, type Watch } from "../../sys/native.ts";
 import type { LoopGuard } from "../../sys/loop-guard.ts";
 import type { Poller } from "../../sys/poll.ts";
@@ -26,9 +28,8 @@ export interface DirectContext {
   readonly dials: DialDeadlines;
   /** UDP-14: bytes of a mapping that may wait in its socket. */
   readonly queueBytes: number;
-  /** SO_BINDTODEVICE and SO_MARK of the service (`interface`, `so_mark`). */
-  readonly device?: string;
-  readonly mark?: number;
+  /** Devices or addresses of the service (`interface`) with its `so_mark`; at least one. */
+  readonly outs: readonly Out[];
   /** Asked for sockets without a device: they must not come back through our own. */
   readonly guard: LoopGuard;
   /** Whether rules of the service let datagrams from there pass; absent: all may. */
@@ -39,13 +40,49 @@ export interface DirectContext {
   dialFailed(flow: FlowFacts, errno: number): void;
 }
 
+/** Our own device that a socket to this address would enter; undefined: none. */
+function loopOf({ guard }: DirectContext, out: Out, address: Uint8Array): string | undefined {
+  const { isBound, options } = out;
+  return isBound ? undefined : guard.deviceTo(address, options.mark, options.localAddress);
+}
+
 /** Whether a socket to this address would enter our own device; then it is logged. */
-export function mayEnter(context: DirectContext, address: Uint8Array, text: string): boolean {
-  if (context.device !== undefined) return false;
-  const own = context.guard.deviceTo(address, context.mark);
+export function mayEnter(
+  context: DirectContext,
+  out: Out,
+  address: Uint8Array,
+  text: string,
+): boolean {
+  const own = loopOf(context, out, address);
   if (own === undefined) return false;
   context.looped(own, text);
   return true;
+}
+
+/**
+ * A socket that is not connected, by the first way out that serves its family, can be opened and
+ * leads to its first destination: the descriptor and the way, or why the first of them failed.
+ */
+export function openBy(
+  context: DirectContext,
+  first: Uint8Array,
+  open: (out: Out) => number,
+): { readonly fd: number; readonly out: Out } | number {
+  const { outs } = context;
+  const family = first.length === 4 ? 4 : 6;
+  let errno = 0;
+  for (const [index, out] of outs.entries()) {
+    try {
+      // The last one's way is looked at with each destination.
+      const leads = index === outs.length - 1 || loopOf(context, out, first) === undefined;
+      const fits = out.family === 0 || out.family === family;
+      if (fits && leads) return { fd: open(out), out };
+      errno ||= fits ? EPERM : EADDRNOTAVAIL;
+    } catch (error) {
+      errno ||= (error as { errno?: number }).errno ?? 0;
+    }
+  }
+  return errno;
 }
 
 /** Bytes asked of the core for one recv; it answers with what its buffers allow. */
@@ -58,6 +95,11 @@ export class DirectFlow implements FlowCarrier, Dialling {
   readonly #core: Core;
   readonly #flow: FlowFacts;
   readonly #handle: number;
+  /** Which of the ways out is tried. */
+  #out = 0;
+  /** Why the first of them failed. */
+  #errno = 0;
+  #isTimed = false;
   #fd = -1;
   #watch: Watch | undefined;
   #events = 0;
@@ -99,30 +141,54 @@ export class DirectFlow implements FlowCarrier, Dialling {
     this.#context.pump.touch();
   }
 
+  /** By one way out after the other, until one does not fail at once. */
   #dial(): void {
-    const { native, device, mark, poller } = this.#context;
+    for (;;) {
+      const out = this.#context.outs[this.#out];
+      const errno = out === undefined ? EPERM : this.#begin(out);
+      if (errno === 0 || !this.#failedBy(errno)) return;
+    }
+  }
+
+  /** 0: under way. */
+  #begin(out: Out): number {
+    const { native, poller } = this.#context;
     const { family, localBytes, localPort, localHost } = this.#flow;
-    if (mayEnter(this.#context, localBytes, localHost)) {
-      this.#refuse(EPERM);
-      return;
+    if (out.family !== 0 && out.family !== family) return EADDRNOTAVAIL;
+    const own = loopOf(this.#context, out, localBytes);
+    if (own !== undefined) {
+      if (this.#out === this.#context.outs.length - 1) this.#context.looped(own, localHost);
+      return EPERM;
     }
     try {
-      this.#fd = native.socket(family, "stream", {
-        ...(device === undefined ? {} : { device }),
-        ...(mark === undefined ? {} : { mark }),
-      });
+      this.#fd = native.socket(family, "stream", out.options);
       native.setNoDelay(this.#fd, true);
       const answer = native.connect(this.#fd, localBytes, localPort);
-      if (answer < 0 && answer !== -EINPROGRESS) {
-        this.#refuse(-answer);
-        return;
-      }
+      if (answer < 0 && answer !== -EINPROGRESS) return -answer;
       this.#events = WRITABLE;
       this.#watch = poller.watch(this.#fd, WRITABLE, this.#ready);
-      this.#context.dials.add(this);
+      // All ways have one time together.
+      if (!this.#isTimed) this.#context.dials.add(this);
+      this.#isTimed = true;
+      return 0;
     } catch (error) {
-      this.#refuse((error as { errno?: number }).errno ?? 0);
+      return (error as { errno?: number }).errno || EIO;
     }
+  }
+
+  /** True: there is another way to try. */
+  #failedBy(errno: number): boolean {
+    this.#errno ||= errno;
+    if (this.#out + 1 >= this.#context.outs.length) {
+      this.#refuse(this.#errno);
+      return false;
+    }
+    this.#out++;
+    this.#watch?.close();
+    this.#watch = undefined;
+    if (this.#fd >= 0) this.#context.native.close(this.#fd);
+    this.#fd = -1;
+    return true;
   }
 
   readonly #ready = (events: number): void => {
@@ -143,7 +209,7 @@ export class DirectFlow implements FlowCarrier, Dialling {
   #finishConnect(): void {
     const errno = this.#context.native.socketError(this.#fd);
     if (errno !== 0) {
-      this.#refuse(errno);
+      if (this.#failedBy(errno)) this.#dial();
       this.#context.pump.touch();
       return;
     }

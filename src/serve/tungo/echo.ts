@@ -5,10 +5,11 @@
  */
 import * as abi from "../../../assembly/abi.ts";
 import { addressText } from "../../core/core.ts";
-import { READABLE, type Native, type Watch } from "../../sys/native.ts";
+import { READABLE, type Watch } from "../../sys/native.ts";
 import { sameBytes } from "./direct-udp.ts";
-import { mayEnter, type DirectContext } from "./direct.ts";
+import { mayEnter, openBy, type DirectContext } from "./direct.ts";
 import { EAGAIN } from "./errno.ts";
+import type { Out } from "./outs.ts";
 
 /** Pings in flight, and how long an answer is waited for. */
 const IN_FLIGHT_MAX = 4096;
@@ -25,6 +26,7 @@ interface Ping {
 
 interface Line {
   readonly fd: number;
+  readonly out: Out;
   readonly watch: Watch;
   readonly family: 4 | 6;
   readonly id: number;
@@ -48,9 +50,9 @@ export class EchoHost {
     const family = core.u16[(record + abi.DGRAM_FAMILY_OFF) >> 1] === 6 ? 6 : 4;
     const far = record + abi.DGRAM_FAR_OFF;
     const target = core.u8.slice(far, far + (family === 4 ? 4 : 16));
-    if (mayEnter(this.#context, target, addressText(target, family))) return;
-    const line = this.#line(family);
+    const line = this.#line(family, target);
     if (line === undefined) return;
+    if (mayEnter(this.#context, line.out, target, addressText(target, family))) return;
     this.#expire(line);
     if (line.pings.size >= IN_FLIGHT_MAX) return;
     const seqAt = (record + abi.DGRAM_SEQ_OFF) >> 1;
@@ -80,14 +82,15 @@ export class EchoHost {
     this.#lines.clear();
   }
 
-  #line(family: 4 | 6): Line | undefined {
+  #line(family: 4 | 6, target: Uint8Array): Line | undefined {
     if (this.#lines.has(family)) return this.#lines.get(family);
-    const fd = openPing(this.#context, family);
+    const opened = openBy(this.#context, target, (out) => openPing(this.#context, family, out));
     let line: Line | undefined;
-    if (fd >= 0) {
+    if (typeof opened !== "number") {
+      const { fd, out } = opened;
       const watch = this.#context.poller.watch(fd, READABLE, () => this.#receive(family));
       const id = (process.pid ^ (family << 12)) & 0xffff;
-      line = { fd, watch, family, id, pings: new Map(), nextSeq: 1 };
+      line = { fd, out, watch, family, id, pings: new Map(), nextSeq: 1 };
     }
     this.#lines.set(family, line);
     return line;
@@ -133,17 +136,11 @@ export class EchoHost {
   }
 }
 
-function openPing({ native, device, mark }: DirectContext, family: 4 | 6): number {
-  const options = {
-    ...(device === undefined ? {} : { device }),
-    ...(mark === undefined ? {} : { mark }),
-  };
-  for (const type of ["raw-icmp", "ping"] satisfies Parameters<Native["socket"]>[1][]) {
-    try {
-      return native.socket(family, type, options);
-    } catch {
-      // The other kind may be allowed; without either nothing is answered, as for a dead host.
-    }
+/** The kind that is allowed; throws where none is: then nothing is answered, as for a dead host. */
+function openPing({ native }: DirectContext, family: 4 | 6, { options }: Out): number {
+  try {
+    return native.socket(family, "raw-icmp", options);
+  } catch {
+    return native.socket(family, "ping", options);
   }
-  return -1;
 }

@@ -3,14 +3,15 @@ import { constants } from "node:os";
 import * as abi from "../../../assembly/abi.ts";
 import type { Unreachable } from "../../chain/types.ts";
 
-export const { EAGAIN, EINPROGRESS, ECONNREFUSED, EMSGSIZE, ETIMEDOUT, EPERM } = constants.errno;
+export const { EADDRNOTAVAIL, EAGAIN, EINPROGRESS, EIO, EPERM, ETIMEDOUT } = constants.errno;
+const { ECONNREFUSED, EMSGSIZE } = constants.errno;
 
 const {
   EHOSTUNREACH,
   ENETUNREACH,
   EACCES,
   ENETDOWN,
-  EADDRNOTAVAIL,
+  ENODEV,
   EHOSTDOWN = 112,
 } = constants.errno as Record<string, number>;
 
@@ -24,6 +25,7 @@ export function rejectForErrno(errno: number): number {
     case ENETUNREACH:
     case ENETDOWN:
     case EADDRNOTAVAIL:
+    case ENODEV:
       return abi.REJECT_NET_UNREACHABLE;
     case EACCES:
     case EPERM:

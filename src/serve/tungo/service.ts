@@ -27,6 +27,7 @@ import { DirectMapping } from "./direct-udp.ts";
 import { DirectFlow, type DirectContext } from "./direct.ts";
 import { EchoHost } from "./echo.ts";
 import { onlyGroups } from "./groups.ts";
+import { outsOf } from "./outs.ts";
 import { RuledMapping, openRuled } from "./ruled.ts";
 import { captureOf, writeCapture } from "./trap-report.ts";
 
@@ -169,8 +170,7 @@ export class TungoService {
       queueBytes: tungo.udpQueueBytes,
       guard,
       looped: (own, destination) => this.#looped(own, destination),
-      ...(tungo.interface === undefined ? {} : { device: tungo.interface }),
-      ...(tungo.soMark === undefined ? {} : { mark: tungo.soMark }),
+      outs: outsOf(tungo.interface, tungo.soMark),
       ...(router.hasBypass ? { mayHear: (source) => router.mayHear(source) } : {}),
       dialFailed: (flow, errno) => this.#dialFailed(flow, `errno ${errno}`),
     };
