@@ -279,7 +279,11 @@ async function upgrade(input: Uint8Array, cut: (bytes: Uint8Array) => Uint8Array
   );
   const request = Buffer.concat(below.written).toString("latin1");
   const key = /^Sec-WebSocket-Key: (.*)\r$/m.exec(request)?.[1] ?? "";
-  const text = Buffer.from(input).toString("latin1").replaceAll(ACCEPT, acceptOf(key));
+  // In the head alone: the key is another one each time, and what follows is compared.
+  const all = Buffer.from(input).toString("latin1");
+  const end = all.indexOf("\r\n\r\n");
+  const head = end < 0 ? all : all.slice(0, end);
+  const text = head.replaceAll(ACCEPT, acceptOf(key)) + all.slice(head.length);
   for (const piece of cut(Buffer.from(text, "latin1"))) below.feed(piece);
   below.finish();
   const user = await dialling;
