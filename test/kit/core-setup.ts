@@ -94,6 +94,11 @@ interface WebAssemblyApi {
 }
 export const wasm = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly;
 
+/** What tests run that do not choose: TSGOST_CORE_BUILD runs a suite on another build. */
+const chosen = process.env["TSGOST_CORE_BUILD"] ?? "debug";
+if (!(chosen in BUILDS)) throw new Error(`TSGOST_CORE_BUILD is one of ${BUILD_NAMES.join(" ")}`);
+const DEFAULT_BUILD = chosen as Build;
+
 const modules = new Map<Build, object>();
 
 export function coreFile(build: Build): string {
@@ -123,7 +128,7 @@ export function forBuilds(
 
 /** An instance with its configuration and entropy written, before init; the MTU with it. */
 export function makeInstance(setup: CoreSetup): { exports: CoreExports; mtu: number } {
-  const module = setup.module ?? coreModule(setup.build ?? "debug");
+  const module = setup.module ?? coreModule(setup.build ?? DEFAULT_BUILD);
   const abort = (message: number, file: number, line: number, column: number): never => {
     const { buffer } = exports.memory;
     const where = `${stringAt(buffer, file)}:${line}:${column}`;

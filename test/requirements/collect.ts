@@ -2,11 +2,12 @@
  * Which test and which place of the core belong to which requirement.
  *
  * `fixtures/requirements.json` lists the requirements. A test cites them by beginning its name with
- * their ids, a space between: `test("TCP-14 MUST-22: the SYN-ACK is repeated …", …)`. A place of
- * the core cites them in a comment, by id or by the RFC section that the requirement refers to.
+ * their ids, a space between: `test("TCP-14 MUST-22: the SYN-ACK is repeated …", …)`; so does
+ * the first line of a packet script. A place of the core cites them in a comment, by id or by the
+ * RFC section that the requirement refers to.
  */
 import ts from "typescript";
-import { lineOf, parse, read, scripts, walk } from "../lint/sources.ts";
+import { filesUnder, lineOf, parse, read, scripts, walk } from "../lint/sources.ts";
 
 /** M must, S should, y may; - does not apply. */
 export type Class = "M" | "S" | "y" | "-";
@@ -68,9 +69,19 @@ function literalText(node: ts.Expression): string {
   return ts.isTemplateExpression(node) ? node.getText().slice(1, -1) : "";
 }
 
+/** Packet scripts are tests; the title is what their first line says. */
+function citingScripts(): Cited[] {
+  return filesUnder("fixtures/script")
+    .filter((path) => path.endsWith(".pkt"))
+    .map((path) => {
+      const name = read(path).split("\n", 1)[0]!.slice(2);
+      return { path, line: 1, name, ids: citedIn(name) };
+    });
+}
+
 /** Every registered test that cites something. */
 export function citingTests(): Cited[] {
-  const found: Cited[] = [];
+  const found = citingScripts();
   for (const path of scripts("test")) {
     const source = parse(path);
     walk(source, (node) => {
