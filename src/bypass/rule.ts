@@ -226,6 +226,11 @@ function parseHost(text: string, compat: boolean): ParsedRule {
     if (address !== undefined) return one({ kind: "host", address, ports });
   }
   const isSuffix = host.startsWith(".");
+  if (!compat && !isSuffix) {
+    // A dot behind it, digits of other scripts: targets of that text are addresses, too.
+    const address = addressOf(asciiName(host).replace(/\.$/, ""), false);
+    if (address !== undefined) return one({ kind: "host", address, ports });
+  }
   const bare = isSuffix ? host.slice(1) : host;
   const name = compat ? compatName(bare) : normalName(bare);
   if (name === undefined) return never("is neither an address nor a name");

@@ -156,4 +156,13 @@ test("empty rules in front leave the rules behind them as they are", async () =>
   }
 });
 
+test("an address with a dot behind it is the address, as a rule and as a target", async () => {
+  const bypass = await makeBypass(["10.0.2.12.", "１０.1.2.3", "10.0.2.13.:80"]);
+  for (const host of ["10.0.2.12", "10.0.2.12.", "10.1.2.3", "１０.1.2.3", "10.0.2.13"]) {
+    assert.ok(bypass.match("tcp", host, 80), host);
+  }
+  assert.is(bypass.match("tcp", "10.0.2.13", 81), undefined);
+  bypass.close();
+});
+
 test.run();
