@@ -171,17 +171,20 @@ function isForeignFile(path: string): boolean {
 
 function run(command: string, args: readonly string[], input = ""): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, {
-      stdio: ["pipe", "ignore", "ignore"],
-      timeout: TIMEOUT_MS,
-    });
-    const say = (why: string): void => reject(new Error(`${command}: ${why}`));
-    child.on("error", (error) => say(messageOf(error)));
+    const child = spawn(command, args, { stdio: ["pipe", "ignore", "ignore"] });
+    const timer = setTimeout(() => child.kill("SIGKILL"), TIMEOUT_MS);
+    const fail = (why: string): void => {
+      clearTimeout(timer);
+      reject(new Error(`${command}: ${why}`));
+    };
+    child.on("error", (error) => fail(messageOf(error)));
     child.stdin.on("error", () => undefined);
     child.stdin.end(input);
     child.on("exit", (code, signal) => {
-      if (code === 0) resolve();
-      else say(signal === null ? `exit status ${code ?? -1}` : `ended by ${signal}`);
+      if (code !== 0)
+        return fail(signal === null ? `exit status ${code ?? -1}` : `ended by ${signal}`);
+      clearTimeout(timer);
+      resolve();
     });
   });
 }
